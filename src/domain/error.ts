@@ -1,0 +1,31 @@
+/** Refusals: what the caller asked cannot be done, and a retry of the same request will not change that. */
+
+/** Every refusal of the product, by its stable code. The API maps each to a status; nothing else may invent one. */
+export type RefusalCode =
+  | 'account_not_found'
+  | 'catalog_mismatch'
+  | 'checkout_open'
+  | 'command_not_found'
+  | 'credits_invalid'
+  | 'external_id_taken'
+  | 'idempotency_in_progress'
+  | 'idempotency_key_reused'
+  | 'insufficient_credits'
+  | 'plan_not_found'
+  | 'subscription_ended'
+  | 'subscription_exists'
+  | 'subscription_not_found'
+  | 'subscription_not_started'
+
+/** A business refusal. `detail` is for the person who reads it; `data` carries facts for programs. No personal data. */
+export class Refusal extends Error {
+  readonly code: RefusalCode
+  readonly data: Record<string, unknown>
+
+  constructor(code: RefusalCode, detail: string, data: Record<string, unknown> = {}) {
+    super(detail)
+    this.name = 'Refusal'
+    this.code = code
+    this.data = data
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * Every id and key (law 2): made from what is billed, never from a clock, a random number or a Temporal run.
+ * Two roads to the same fact reach the same key because there is only this file to get it from.
+ */
+
+/** An id of ours: a prefix that tells the kind and 32 hexadecimal digits of a UUID minted by the caller. */
+export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key', uuid: string): string {
+  return `${prefix}_${uuid.replaceAll('-', '')}`
+}
+
+/** Keys of postings, unique per account. */
+export const postingKey = {
+  /** The grant of one paid invoice line. */
+  invoiceLine: (line: string) => `invoice_line:${line}`,
+  /** One month of a paid year: 0 to 11. */
+  entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
+  /** A spend under the caller's Idempotency-Key. */
+  spend: (callerKey: string) => `spend:${callerKey}`,
+} as const
+
+/** Idempotency keys of Stripe calls: the thing to be made, so that a retry by anybody makes it once. */
+export const stripeKey = {
+  customer: (account: string) => `perennial:customer:${account}`,
+  checkout: (order: string) => `perennial:checkout:${order}`,
+  product: (plan: string) => `perennial:product:${plan}`,
+  price: (lookupKey: string) => `perennial:price:${lookupKey}`,
+  cancel: (command: string) => `perennial:cancel:${command}`,
+} as const
+
+/** Ids of workflows: paste them into the Temporal UI. A subscription's is Stripe's own. */
+export const workflowId = {
+  subscription: (subscription: string) => subscription,
+  checkout: (order: string) => `checkout/${order}`,
+  duty: (name: string) => `duty/${name}`,
+} as const
+
+/** The order that a checkout workflow's id names, if it is one. */
+export function orderOf(owner: string): string | undefined {
+  return owner.startsWith('checkout/') ? owner.slice('checkout/'.length) : undefined
+}

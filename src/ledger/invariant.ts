@@ -1,0 +1,134 @@
+/**
+ * What must always hold of the books (law 4). One list: every test runs it, the hourly audit and `perennial verify`
+ * run it. Each query answers the rows that break the rule: none is what we want.
+ */
+import type { Queryable } from '../store/connect.ts'
+
+export interface Invariant {
+  name: string
+  why: string
+  sql: string
+}
+
+export const INVARIANTS: Invariant[] = [
+  {
+    name: 'the balance is the sum of the postings',
+    why: 'every credit that came or went is in the ledger',
+    sql: `select w.account_id, w.balance, coalesce(sum(p.amount), 0) as postings
+            from wallet w left join posting p using (account_id)
+           group by w.account_id, w.balance having w.balance <> coalesce(sum(p.amount), 0)`,
+  },
+  {
+    name: 'the balance is what the lots hold less the debt',
+    why: 'what can be spent is what is left of what was granted',
+    sql: `select w.account_id, w.balance, w.debt, coalesce(sum(l.remaining), 0) as remaining
+            from wallet w left join lot l using (account_id)
+           group by w.account_id, w.balance, w.debt having w.balance <> coalesce(sum(l.remaining), 0) - w.debt`,
+  },
+  {
+    name: 'postings are numbered without gaps and the wallet has the last number',
+    why: 'a posting that is missing is seen',
+    sql: `select w.account_id, w.seq, count(p.seq) as postings, max(p.seq) as last
+            from wallet w left join posting p using (account_id)
+           group by w.account_id, w.seq
+          having w.seq <> count(p.seq) or w.seq <> coalesce(max(p.seq), 0)`,
+  },
+  {
+    name: 'each posting continues the balance of the one before',
+    why: 'each operation proves itself, and no two ran at once',
+    sql: `select * from (
+            select account_id, seq, amount, balance_after,
+                   coalesce(lag(balance_after) over (partition by account_id order by seq), 0) as before
+              from posting) p
+           where balance_after <> before + amount`,
+  },
+  {
+    name: 'time never runs backwards in a wallet',
+    why: 'the balance at any instant can be read from the postings',
+    sql: `select * from (
+            select account_id, seq, occurred_at,
+                   lag(occurred_at) over (partition by account_id order by seq) as before from posting) p
+           where occurred_at < before`,
+  },
+  {
+    name: 'what is left of a lot is what postings filled and drew',
+    why: 'the way of every credit is known, from its payment to its use',
+    sql: `select l.id, l.account_id, l.remaining, coalesce(sum(pl.amount), 0) as moved
+            from lot l left join posting_lot pl on pl.lot_id = l.id
+           group by l.id, l.account_id, l.remaining having l.remaining <> coalesce(sum(pl.amount), 0)`,
+  },
+  {
+    name: 'each lot was filled once, with what it was granted',
+    why: 'nothing is granted twice',
+    sql: `select l.id, l.granted, count(pl.*) as fills, sum(pl.amount) as filled
+            from lot l left join posting_lot pl on pl.lot_id = l.id and pl.effect = 'fill'
+           group by l.id, l.granted having count(pl.*) <> 1 or sum(pl.amount) <> l.granted`,
+  },
+  {
+    name: 'debt is what lots could not cover',
+    why: 'a shortfall is neither forgotten nor counted twice',
+    sql: `select w.account_id, w.debt, coalesce(d.moved, 0) - coalesce(p.posted, 0) as uncovered
+            from wallet w
+            left join (select account_id, sum(amount) as moved from posting_lot group by account_id) d using (account_id)
+            left join (select account_id, sum(amount) as posted from posting group by account_id) p using (account_id)
+           where w.debt <> coalesce(d.moved, 0) - coalesce(p.posted, 0)`,
+  },
+  {
+    name: 'a lot belongs to the wallet whose postings move it',
+    why: 'nobody spends what is another’s',
+    sql: `select pl.account_id, pl.seq, l.id, l.account_id as owner
+            from posting_lot pl join lot l on l.id = pl.lot_id where l.account_id <> pl.account_id`,
+  },
+  {
+    name: 'what is held is held in lots',
+    why: 'a hold reserves what is there',
+    sql: `select w.account_id, w.held, coalesce(sum(l.held), 0) as in_lots
+            from wallet w left join lot l using (account_id)
+           group by w.account_id, w.held having w.held <> coalesce(sum(l.held), 0)`,
+  },
+  {
+    name: 'a wallet knows when its next lot lapses',
+    why: 'expired is gone at that instant, swept or not',
+    sql: `select w.account_id, w.next_lapse_at, min(l.expires_at) as next
+            from wallet w left join lot l on l.account_id = w.account_id and l.remaining > l.held
+           group by w.account_id, w.next_lapse_at
+          having w.next_lapse_at is distinct from min(l.expires_at)`,
+  },
+  {
+    name: 'nothing was drawn from a lot after it had expired',
+    why: 'an expired credit pays for nothing',
+    sql: `select p.account_id, p.seq, l.id, p.occurred_at, l.expires_at
+            from posting p join posting_lot pl using (account_id, seq) join lot l on l.id = pl.lot_id
+           where p.kind = 'spend' and p.occurred_at > l.expires_at`,
+  },
+  {
+    name: 'an entitlement is marked granted when it has its posting, and only then',
+    why: 'a month that was paid for is granted once',
+    sql: `select e.key, e.granted_at, p.id from entitlement e
+            left join posting p on p.account_id = e.account_id and p.key = e.key
+           where (e.granted_at is null) <> (p.id is null)`,
+  },
+  {
+    name: 'each grant of a plan names a payment that is written down',
+    why: 'a refund finds what it takes back',
+    sql: `select l.id, l.payment_id from lot l left join payment p on p.id = l.payment_id
+           where l.kind = 'plan' and l.subscription_id is not null and p.id is null`,
+  },
+]
+
+export interface Violation {
+  invariant: string
+  why: string
+  /** up to ten of the rows that break it */
+  rows: Record<string, unknown>[]
+}
+
+/** Runs the whole list, each query in a snapshot of its own. An empty answer is the proof that the books balance. */
+export async function violations(database: Queryable): Promise<Violation[]> {
+  const found: Violation[] = []
+  for (const { name, why, sql } of INVARIANTS) {
+    const { rows } = await database.query(`select * from (${sql}) violation limit 10`)
+    if (rows.length > 0) found.push({ invariant: name, why, rows })
+  }
+  return found
+}

@@ -1,0 +1,108 @@
+/** The one door through which credits come in (law 1): a grant, once per business key. */
+import { createHash } from 'node:crypto'
+import { type Exact, formatCredits } from '../domain/credits.ts'
+import { Refusal } from '../domain/error.ts'
+import type { Queryable } from '../store/connect.ts'
+
+export type LotKind = 'plan' | 'pack' | 'trial' | 'goodwill' | 'promotion'
+
+/** Where granted credits come from. System accounts are names: no rows, no lots, no locks. */
+const SOURCE_OF: Record<LotKind, string> = {
+  plan: 'system:plan',
+  pack: 'system:sold',
+  trial: 'system:trial',
+  goodwill: 'system:goodwill',
+  promotion: 'system:promotion',
+}
+
+export interface GrantInput {
+  account: string
+  /** from `postingKey` */
+  key: string
+  kind: LotKind
+  amount: Exact | string
+  /** business time; absent: never */
+  expiresAt?: string | undefined
+  /** lower burns first among lots that expire together */
+  priority?: number
+  /** a recurring lot: its successor (same subscription, later period) lapses it */
+  recurring?: { subscription: string; periodStart: string } | undefined
+  payment?: string | undefined
+  actor: string
+  reasonCode: string
+  source: Record<string, string>
+}
+
+export interface GrantResult {
+  outcome: 'granted' | 'replayed'
+  posting: string
+  lot: string
+  amount: string
+  balanceAfter: string
+  occurredAt: Date
+}
+
+/** The fingerprint of a request: equal for the same content, whatever the order of its fields. */
+export function contentHash(content: Record<string, string | boolean | null>): string {
+  const canonical = JSON.stringify(Object.entries(content).sort(([a], [b]) => (a < b ? -1 : 1)))
+  return createHash('sha256').update(canonical).digest('base64url')
+}
+
+/**
+ * Grants credits inside the caller's transaction; its first statement locks the wallet, so call it first.
+ * Under the lock: due lapses are posted, a known key answers what it answered, debt is repaid, predecessors lapse.
+ * @throws Refusal `account_not_found`; `idempotency_key_reused` when the key was used for other content
+ */
+export async function grant(client: Queryable, input: GrantInput): Promise<GrantResult> {
+  const amount = formatCredits(input.amount)
+  const hash = contentHash({
+    amount,
+    kind: input.kind,
+    subscription: input.recurring?.subscription ?? null,
+    period_start: input.recurring?.periodStart ?? null,
+  })
+  const { rows } = await client.query<{
+    outcome: 'granted' | 'replayed' | 'key_reused' | 'no_account'
+    id: string
+    lot_id: string
+    amount: string
+    balance_after: string
+    occurred_at: Date
+  }>({
+    name: 'ledger_grant',
+    text: 'select * from ledger_grant($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)',
+    values: [
+      input.account,
+      input.key,
+      hash,
+      input.kind,
+      amount,
+      input.expiresAt ?? null,
+      input.priority ?? 100,
+      input.recurring?.subscription ?? null,
+      input.recurring?.periodStart ?? null,
+      input.payment ?? null,
+      SOURCE_OF[input.kind],
+      input.actor,
+      input.reasonCode,
+      JSON.stringify(input.source),
+    ],
+  })
+  const row = rows[0]
+  if (row === undefined || row.outcome === 'no_account') {
+    throw new Refusal('account_not_found', `there is no account ${input.account}`)
+  }
+  if (row.outcome === 'key_reused') {
+    throw new Refusal('idempotency_key_reused', `the key ${input.key} was used for another grant`, {
+      posting: row.id,
+    })
+  }
+  return {
+    outcome: row.outcome,
+    posting: row.id,
+    lot: row.lot_id,
+    amount: formatCredits(row.amount),
+    balanceAfter: formatCredits(row.balance_after),
+    occurredAt: row.occurred_at,
+  }
+}

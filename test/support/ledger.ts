@@ -1,0 +1,56 @@
+/** What tests of the ledger need: accounts, the clock, grants in one line, and the proof that the books balance. */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { idFrom } from '../../src/domain/id.ts'
+import { violations } from '../../src/ledger/invariant.ts'
+import { grant, type GrantInput, type GrantResult } from '../../src/ledger/post.ts'
+import { type Pool, transaction } from '../../src/store/connect.ts'
+import type { TestDatabase } from './postgres.ts'
+
+export const DAY_MS = 86_400_000
+
+export async function openAccount(database: { pool: Pool }): Promise<string> {
+  const id = idFrom('acc', randomUUID())
+  await database.pool.query('insert into account (id) values ($1)', [id])
+  return id
+}
+
+/** Moves business time, as only the owner may. */
+export async function advanceClock(database: TestDatabase, ms: number): Promise<void> {
+  await database.owner.query('update business_clock set offset_ms = offset_ms + $1', [ms])
+}
+
+/** Business time, `ms` from now. */
+export async function fromNow(database: { pool: Pool }, ms: number): Promise<string> {
+  const { rows } = await database.pool.query<{ at: Date }>(
+    `select business_now() + $1 * interval '1 millisecond' as at`,
+    [ms],
+  )
+  return (rows[0]?.at as Date).toISOString()
+}
+
+/** A grant in a transaction of its own; goodwill unless told otherwise. */
+export async function give(
+  pool: Pool,
+  account: string,
+  amount: string,
+  more: Partial<GrantInput> = {},
+): Promise<GrantResult> {
+  return await transaction(pool, (client) =>
+    grant(client, {
+      account,
+      key: `test:${randomUUID()}`,
+      kind: 'goodwill',
+      amount,
+      actor: 'test',
+      reasonCode: 'test',
+      source: {},
+      ...more,
+    }),
+  )
+}
+
+/** Fails with the rows that break an invariant. */
+export async function assertBooks(database: { owner: Pool }): Promise<void> {
+  assert.deepEqual(await violations(database.owner), [])
+}
