@@ -31,7 +31,9 @@ export const stripeKey = {
 export const workflowId = {
   subscription: (subscription: string) => subscription,
   checkout: (order: string) => `checkout/${order}`,
-  duty: (name: string) => `duty/${name}`,
+  /** Another task queue is another installation in the same namespace: it has duties of its own. */
+  duty: (name: string, taskQueue = 'perennial') =>
+    taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
 } as const
 
 /** The order that a checkout workflow's id names, if it is one. */

@@ -20,7 +20,7 @@ describe('the ledger', () => {
   })
   afterEach(() => assertBooks(database))
 
-  const use = (amount: string, key = crypto.randomUUID(), overdraft = false) =>
+  const use = (amount: string, key: string = crypto.randomUUID(), overdraft = false) =>
     spend(database.pool, { account, key, amount: parseCredits(amount), actor: 'test', overdraft })
   const balance = async () => (await readBalance(database.pool, account))?.balance
   const refusal = (code: string) => ({ name: 'Refusal', code })

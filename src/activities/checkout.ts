@@ -1,0 +1,88 @@
+/** What a checkout's workflow does to the world: open the page, look at it, note where the order stands. */
+import { businessNow } from '../clock.ts'
+import { addMs, type Instant } from '../domain/calendar.ts'
+import { CHECKOUT_OPEN_MS, type CheckoutObservation, type CheckoutPlan } from '../domain/checkout.ts'
+import { keepCheckout, keepSession, readOpening, readOrder, tieCustomer } from '../store/checkout-state.ts'
+import { finishCommand, readCommand } from '../store/command.ts'
+import { type Pool, transaction } from '../store/connect.ts'
+import { settle, unsettledFor } from '../store/inbox.ts'
+import { workflowId } from '../domain/id.ts'
+import type { Gateway } from '../stripe/gateway.ts'
+import type { CommandAnswer } from '../workflows/message.ts'
+import { type Reach, wakeOwner } from '../workflows/owner.ts'
+import { translated } from './translate.ts'
+
+export interface CheckoutDeps {
+  pool: Pool
+  gateway: Gateway
+  reach: Reach
+}
+
+export interface CheckoutSight {
+  at: Instant
+  /** null: there is no such order */
+  observation: CheckoutObservation | null
+  events: string[]
+}
+
+export type CheckoutActivities = ReturnType<typeof createCheckoutActivities>
+
+export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps) {
+  return translated({
+    /** Carries out an open command once: customer, page, row; each step finds what an earlier try has made. */
+    async openCheckout({ order, command: id }: { order: string; command: string }): Promise<CommandAnswer> {
+      const before = (await readCommand(pool, id))?.answer
+      if (before !== undefined) return before
+      const row = await readOrder(pool, order)
+      const opening = await readOpening(pool, order)
+      if (row === undefined || opening === undefined || opening.terms === null) {
+        const result = { code: 'plan_not_found', detail: 'the plan is not on sale' }
+        return await finishCommand(pool, id, { state: 'refused', statusCode: 404, result })
+      }
+      const customer =
+        opening.customer ??
+        (await tieCustomer(pool, opening.account, await gateway.createCustomer(opening.account, opening)))
+      const session = await gateway.openCheckout({
+        order,
+        account: opening.account,
+        customer,
+        price: opening.terms.priceId,
+        successUrl: opening.successUrl,
+        cancelUrl: opening.cancelUrl,
+        // from the order's own time, so that a retry under the same key says the same
+        expiresAt: addMs(row.createdAt, CHECKOUT_OPEN_MS),
+      })
+      await keepSession(pool, order, { ...session, price: opening.terms.priceId })
+      const result = { checkout: { id: session.id, url: session.url, expires_at: session.expiresAt } }
+      return await finishCommand(pool, id, { state: 'done', statusCode: 201, result })
+    },
+
+    async observeCheckout({ order: id }: { order: string }): Promise<CheckoutSight> {
+      const events = (await unsettledFor(pool, workflowId.checkout(id))).map((event) => event.eventId)
+      const at = await businessNow(pool)
+      const order = await readOrder(pool, id)
+      if (order === undefined) return { at, observation: null, events }
+      const session = order.session === null ? undefined : await gateway.checkout(order.session)
+      const { id: orderId, account, plan, state, createdAt } = order
+      return {
+        at,
+        events,
+        observation: {
+          at,
+          order: { id: orderId, account, plan, state, createdAt },
+          session: session ?? null,
+        },
+      }
+    },
+
+    async applyCheckout(input: { order: string; plan: CheckoutPlan; events: string[] }): Promise<void> {
+      const { order, plan, events } = input
+      await transaction(pool, async (client) => {
+        await keepCheckout(client, order, plan)
+        await settle(client, events)
+      })
+      // Only a hint, and after the commit: the subscription's own events and the adoption duty find it, too.
+      if (plan.subscription !== null) await wakeOwner(reach, plan.subscription, { reason: 'checkout' })
+    },
+  })
+}

@@ -1,0 +1,69 @@
+/** Duties: send again what nobody took, and start a workflow for whatever is alive and has none. */
+import { heartbeat } from '@temporalio/activity'
+import { findAccount } from '../store/account.ts'
+import { pendingCommands } from '../store/command.ts'
+import type { Pool } from '../store/connect.ts'
+import { ownersWithDeadline, recorded } from '../store/duty.ts'
+import { dueEvents, markSignalled, parkPoisoned } from '../store/inbox.ts'
+import type { Gateway } from '../stripe/gateway.ts'
+import { adoptOwner, type Reach, sendCommand, wakeOwner } from '../workflows/owner.ts'
+import { translated } from './translate.ts'
+
+export interface DutyDeps {
+  pool: Pool
+  gateway: Gateway
+  reach: Reach
+}
+
+/** How often an event is tried before it is set aside with an alert. */
+const ATTEMPTS_MAX = 10
+const PAGE = 200
+
+export type DutyActivities = ReturnType<typeof createDutyActivities>
+
+export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
+  return translated({
+    /** Wakes the owner of every event that is not settled, and sends commands that no worker took. */
+    sweep: () =>
+      recorded(pool, 'sweep', async () => {
+        const parked = await parkPoisoned(pool, ATTEMPTS_MAX)
+        const events = await dueEvents(pool, PAGE)
+        for (const event of events) {
+          await wakeOwner(reach, event.owner, { reason: 'sweep', type: event.type, event: event.eventId })
+          await markSignalled(pool, [event.eventId])
+          heartbeat()
+        }
+        const commands = await pendingCommands(pool, PAGE)
+        for (const command of commands) {
+          await sendCommand(reach, command, 2_000)
+          heartbeat()
+        }
+        return { events: events.length, commands: commands.length, parked: parked.length }
+      }),
+
+    /** Starts a workflow for every live subscription and open checkout that has none; those that run do not notice. */
+    adopt: () =>
+      recorded(pool, 'adopt', async () => {
+        let owners = 0
+        for (let after = ''; ; ) {
+          const page = await ownersWithDeadline(pool, after, PAGE)
+          for (const owner of page) {
+            await adoptOwner(reach, owner)
+            heartbeat()
+          }
+          owners += page.length
+          const last = page.at(-1)
+          if (last === undefined) break
+          after = last
+        }
+        let listed = 0
+        for await (const { id, customer, account } of gateway.liveSubscriptions()) {
+          heartbeat()
+          if ((await findAccount(pool, { customer, metadata: account })) === null) continue
+          await adoptOwner(reach, id)
+          listed += 1
+        }
+        return { owners, listed }
+      }),
+  })
+}

@@ -1,0 +1,154 @@
+/** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
+import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
+import type { Instant } from '../domain/calendar.ts'
+import type { InvoiceFacts, Observation, SubscriptionPlan } from '../domain/subscription.ts'
+import { grant } from '../ledger/post.ts'
+import { knownKeys, lockWallet } from '../ledger/lookup.ts'
+import { findAccount } from '../store/account.ts'
+import { raiseAlert, resolveAlert } from '../store/alert.ts'
+import { recordAudit } from '../store/audit.ts'
+import { termsOf } from '../store/catalog-price.ts'
+import { finishCommand, readCommand } from '../store/command.ts'
+import { type Pool, transaction } from '../store/connect.ts'
+import { entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
+import { park, settle, unsettledFor } from '../store/inbox.ts'
+import { keepMirror } from '../store/mirror.ts'
+import { writePayment } from '../store/payment.ts'
+import { businessNow } from '../clock.ts'
+import type { Gateway } from '../stripe/gateway.ts'
+import { postingKey } from '../domain/id.ts'
+import type { CommandAnswer } from '../workflows/message.ts'
+import { translated } from './translate.ts'
+
+export interface SubscriptionDeps {
+  pool: Pool
+  gateway: Gateway
+}
+
+export interface SubscriptionSight {
+  at: Instant
+  /** null: Stripe has no such subscription */
+  observation: Observation | null
+  /** events that were there before the observation, so that it has seen what they told */
+  events: string[]
+}
+
+export type SubscriptionActivities = ReturnType<typeof createSubscriptionActivities>
+
+export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps) {
+  return translated({
+    async observeSubscription({ subscription: id }: { subscription: string }): Promise<SubscriptionSight> {
+      const events = (await unsettledFor(pool, id)).map((event) => event.eventId)
+      const at = await businessNow(pool)
+      const found = await gateway.subscription(id)
+      if (found === undefined) return { at, observation: null, events }
+      const { customer, ...facts } = found
+      const account = await findAccount(pool, { customer, metadata: facts.account })
+      const subscription = { ...facts, account }
+      if (account === null) {
+        return {
+          at,
+          events,
+          observation: { at, subscription, invoices: [], terms: {}, known: [], pending: [] },
+        }
+      }
+      const invoices = await gateway.invoices(id)
+      const { written, pending } = await entitlementsOf(pool, id)
+      const posted = await knownKeys(
+        pool,
+        account,
+        invoices.flatMap((invoice) => invoice.lines.map((line) => postingKey.invoiceLine(line.id))),
+      )
+      const known = [...posted, ...written]
+      const open = unsettledInvoices(invoices, new Set(known))
+      const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
+      if (subscription.priceId !== null) prices.add(subscription.priceId)
+      const terms = await termsOf(pool, [...prices])
+      return { at, events, observation: { at, subscription, invoices: open, terms, known, pending } }
+    },
+
+    /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
+    async applySubscription(input: { plan: SubscriptionPlan; events: string[] }): Promise<{ role: string }> {
+      const { payments, entitlements, grants, mirror } = input.plan
+      return await transaction(pool, async (client) => {
+        await lockWallet(client, mirror.account)
+        for (const payment of payments) {
+          await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
+        }
+        await writeEntitlements(client, mirror.account, mirror.id, entitlements)
+        for (const step of grants) {
+          const { occurredAt } = await grant(client, {
+            account: mirror.account,
+            key: step.key,
+            kind: 'plan',
+            amount: step.amount,
+            expiresAt: step.expiresAt,
+            recurring: { subscription: mirror.id, periodStart: step.periodStart },
+            payment: step.payment,
+            actor: 'system',
+            reasonCode: step.reason,
+            source: step.source,
+          })
+          await markGranted(client, step.key, occurredAt)
+        }
+        const { role, changed } = await keepMirror(client, mirror)
+        if (changed !== undefined) {
+          await recordAudit(client, {
+            account: mirror.account,
+            actor: 'system',
+            action: 'subscription',
+            subject: mirror.id,
+            reasonCode: 'observed',
+            detail: changed,
+          })
+        }
+        await settle(client, input.events)
+        return { role }
+      })
+    },
+
+    async settleEvents({ events }: { events: string[] }): Promise<void> {
+      await settle(pool, events)
+    },
+
+    /** Carries out a cancel command once: its row keeps the answer. */
+    async cancelSubscription(input: { subscription: string; command: string }): Promise<CommandAnswer> {
+      const given = (await readCommand(pool, input.command))?.answer
+      if (given !== undefined) return given
+      const before = await gateway.subscription(input.subscription)
+      const decision = decideCancel(before)
+      if (decision === 'cancel') {
+        const after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
+        return await finishCommand(pool, input.command, cancellationAnswer(after))
+      }
+      return await finishCommand(pool, input.command, decision)
+    },
+
+    /** Shows a person what stopped, and parks the events that cannot be worked off. */
+    async raiseAttention(input: { owner: string; reason: string; final: boolean }): Promise<void> {
+      await raiseAlert(pool, 'needs_attention', input.owner, input.reason)
+      if (!input.final) return
+      const events = await unsettledFor(pool, input.owner)
+      await park(
+        pool,
+        events.map((event) => event.eventId),
+        input.reason,
+      )
+    },
+
+    async clearAttention({ owner }: { owner: string }): Promise<void> {
+      await resolveAlert(pool, 'needs_attention', owner)
+    },
+  })
+}
+
+/** Invoices that still decide something: not settled, or paid with a line that has no posting or entitlement. */
+function unsettledInvoices(invoices: InvoiceFacts[], known: Set<string>): InvoiceFacts[] {
+  return invoices.filter((invoice) => {
+    if (invoice.status !== 'paid') return invoice.status === 'draft' || invoice.status === 'open'
+    return invoice.lines.some(
+      (line) =>
+        !known.has(postingKey.invoiceLine(line.id)) && !known.has(postingKey.entitlement(line.id, 11)),
+    )
+  })
+}

@@ -1,0 +1,54 @@
+/** Errors at the border to Temporal: what a retry cannot mend fails at once; everything else is tried again. */
+import { ApplicationFailure } from '@temporalio/common'
+import Stripe from 'stripe'
+import { Refusal } from '../domain/error.ts'
+
+// biome-ignore lint: activities take and give what they like
+type Activity = (...args: never[]) => Promise<unknown>
+
+/** Wraps every activity so that its errors are translated. */
+export function translated<T extends Record<keyof T, Activity>>(activities: T): T {
+  const wrapped = Object.entries<Activity>(activities).map(([name, activity]) => [
+    name,
+    async (...args: never[]) => {
+      try {
+        return await activity(...args)
+      } catch (error) {
+        throw translate(error)
+      }
+    },
+  ])
+  return Object.fromEntries(wrapped) as T
+}
+
+/** The same fault, as Temporal is to treat it. Messages carry ids, never personal data. */
+export function translate(error: unknown): unknown {
+  if (error instanceof Refusal) return ApplicationFailure.nonRetryable(error.message, error.code)
+  if (error instanceof Stripe.errors.StripeError) {
+    const status = error.statusCode ?? 0
+    if (status >= 400 && status < 500 && status !== 409 && status !== 429) {
+      return ApplicationFailure.nonRetryable(
+        `Stripe refused: ${error.code ?? error.type} (${error.requestId ?? '-'})`,
+        'StripeRefused',
+      )
+    }
+    return ApplicationFailure.retryable(`Stripe failed: ${error.type} ${status}`, 'StripeFailed')
+  }
+  if (isDatabaseError(error)) {
+    const message = `Postgres ${error.code}: ${error.message}`
+    // 22 data, 23 constraint, 42 definition: the same statement will fail again
+    return /^(22|23|42)/.test(error.code)
+      ? ApplicationFailure.nonRetryable(message, 'DatabaseRefused')
+      : ApplicationFailure.retryable(message, 'DatabaseFailed')
+  }
+  return error
+}
+
+function isDatabaseError(error: unknown): error is Error & { code: string } {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    /^[0-9A-Z]{5}$/.test(error.code)
+  )
+}

@@ -1,0 +1,252 @@
+/** /v1/accounts: accounts, what they have, where it went, and spending it. */
+import { randomUUID } from 'node:crypto'
+import { z } from 'zod'
+import { parseCredits } from '../domain/credits.ts'
+import { Refusal } from '../domain/error.ts'
+import { idFrom } from '../domain/id.ts'
+import { readBalance, readLedger } from '../ledger/balance.ts'
+import { spend } from '../ledger/spend.ts'
+import { type Account, createAccount, listAccounts, requireAccount } from '../store/account.ts'
+import { finishCommand, insertCommand } from '../store/command.ts'
+import { transaction } from '../store/connect.ts'
+import { keepAnswer, readAnswer } from '../store/customer.ts'
+import type { Api, ApiDeps } from './api.ts'
+import { actorOf } from './auth.ts'
+import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
+import { isSequence, listOf, pageOf, pageQuery, positionIn, readCursor } from './list.ts'
+import {
+  accountParams,
+  answers,
+  creditsInput,
+  creditsOutput,
+  instant,
+  metadataInput,
+  metadataOutput,
+  noQuery,
+} from './schema.ts'
+
+const externalId = z.string().min(1).max(255)
+
+const accountInput = z.strictObject({
+  external_id: externalId.optional().describe('your id of the customer; unique'),
+  email: z.email().max(254).optional(),
+  name: z.string().min(1).max(255).optional(),
+  metadata: metadataInput,
+})
+
+const accountView = z
+  .object({
+    id: z.string(),
+    object: z.literal('account'),
+    external_id: z.string().nullable(),
+    email: z.string().nullable(),
+    name: z.string().nullable(),
+    created_at: instant,
+    metadata: metadataOutput,
+  })
+  .meta({ id: 'Account' })
+
+const balanceView = z
+  .object({
+    account: z.string(),
+    balance: creditsOutput,
+    held: creditsOutput,
+    available: creditsOutput,
+    debt: creditsOutput,
+    lots: z.array(
+      z.object({
+        id: z.string(),
+        source: z.string(),
+        granted: creditsOutput,
+        remaining: creditsOutput,
+        expires_at: instant.nullable(),
+      }),
+    ),
+  })
+  .meta({ id: 'Balance' })
+
+const entryView = z
+  .object({
+    id: z.string(),
+    object: z.literal('posting'),
+    seq: z.string(),
+    kind: z.string(),
+    amount: creditsOutput,
+    balance_after: creditsOutput,
+    feature: z.string().nullable(),
+    actor: z.string(),
+    reason_code: z.string(),
+    source: z.record(z.string(), z.string()),
+    lots: z.array(z.object({ id: z.string(), amount: creditsOutput })),
+    occurred_at: instant,
+    recorded_at: instant,
+  })
+  .meta({ id: 'Posting' })
+
+const spendInput = z.strictObject({
+  amount: creditsInput,
+  feature: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a slug: lower-case letters, digits, dots, _ and -')
+    .optional()
+    .describe('what the credits were used for'),
+})
+
+const spendView = z
+  .object({ id: z.string(), amount: creditsOutput, balance: creditsOutput.describe('after this spend') })
+  .meta({ id: 'Spend' })
+
+/** Registers the routes. */
+export function accountRoutes(app: Api, { pool }: ApiDeps): void {
+  app.post('/v1/accounts', {
+    config: { scope: 'write' },
+    schema: {
+      summary: 'Make an account',
+      tags: ['accounts'],
+      headers: idempotencyHeaders,
+      querystring: noQuery,
+      body: accountInput,
+      response: answers({ 201: accountView }),
+    },
+    async handler(request, reply) {
+      const { body } = request
+      const made = await transaction(pool, async (client) => {
+        const { command, replayed } = await insertCommand(client, {
+          id: idFrom('cmd', randomUUID()),
+          scope: 'accounts',
+          operation: 'create',
+          key: keyOf(request),
+          content: body,
+          owner: null,
+          input: { account: idFrom('acc', randomUUID()) },
+        })
+        const id = command.input['account'] ?? ''
+        if (replayed) {
+          const kept = await readAnswer(client, id)
+          return { id, replayed, answer: kept ?? JSON.stringify(viewOf(await requireAccount(client, id))) }
+        }
+        const account = await createAccount(client, id, {
+          externalId: body.external_id ?? null,
+          email: body.email ?? null,
+          name: body.name ?? null,
+          metadata: body.metadata,
+        })
+        const answer = JSON.stringify(viewOf(account))
+        await keepAnswer(client, id, answer)
+        await finishCommand(client, command.id, { state: 'done', statusCode: 201, result: { account: id } })
+        return { id, replayed, answer }
+      })
+      request.trace['account'] = made.id
+      markReplayed(reply, made.replayed)
+      // a text, not an object: a replay answers the same bytes
+      return reply
+        .code(201)
+        .type('application/json; charset=utf-8')
+        .send(made.answer as never)
+    },
+  })
+
+  app.get('/v1/accounts', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'List accounts, newest first',
+      tags: ['accounts'],
+      querystring: z.strictObject({ ...pageQuery, external_id: externalId.optional() }),
+      response: answers({ 200: listOf(accountView) }),
+    },
+    async handler({ query }) {
+      const after = positionIn('accounts', query.cursor)
+      const rows = await listAccounts(pool, { limit: query.limit + 1, after, externalId: query.external_id })
+      return pageOf('accounts', rows, query.limit, viewOf, (row) => [row.createdAt.toISOString(), row.id])
+    },
+  })
+
+  app.get('/v1/accounts/:account', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'Read an account',
+      tags: ['accounts'],
+      params: accountParams,
+      querystring: noQuery,
+      response: answers({ 200: accountView }),
+    },
+    handler: async ({ params }) => viewOf(await requireAccount(pool, params.account)),
+  })
+
+  app.get('/v1/accounts/:account/balance', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'What an account has right now',
+      tags: ['accounts'],
+      params: accountParams,
+      querystring: noQuery,
+      response: answers({ 200: balanceView }),
+    },
+    async handler({ params }) {
+      const balance = await readBalance(pool, params.account)
+      if (balance === undefined) throw noAccount(params.account)
+      return balance
+    },
+  })
+
+  app.get('/v1/accounts/:account/ledger', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'Where the credits came from and went, newest first',
+      tags: ['accounts'],
+      params: accountParams,
+      querystring: z.strictObject(pageQuery),
+      response: answers({ 200: listOf(entryView) }),
+    },
+    async handler({ params, query }) {
+      const kind = `ledger:${params.account}`
+      const [before] = readCursor(kind, query.cursor, [isSequence]) ?? []
+      await requireAccount(pool, params.account)
+      const rows = await readLedger(pool, params.account, { limit: query.limit + 1, before })
+      const view = (row: (typeof rows)[number]) => ({ ...row, object: 'posting' as const })
+      return pageOf(kind, rows, query.limit, view, (row) => [row.seq])
+    },
+  })
+
+  app.post('/v1/accounts/:account/spend', {
+    config: { scope: 'write' },
+    schema: {
+      summary: 'Spend credits, soonest to expire first',
+      description:
+        'One round trip to Postgres. Never takes more than is available: 402 `insufficient_credits`.',
+      tags: ['accounts'],
+      params: accountParams,
+      headers: idempotencyHeaders,
+      querystring: noQuery,
+      body: spendInput,
+      response: answers({ 200: spendView }),
+    },
+    async handler(request, reply) {
+      const { replayed, ...result } = await spend(pool, {
+        account: request.params.account,
+        key: keyOf(request),
+        amount: parseCredits(request.body.amount),
+        feature: request.body.feature,
+        actor: actorOf(request),
+      })
+      markReplayed(reply, replayed)
+      return result
+    },
+  })
+}
+
+function noAccount(id: string): Refusal {
+  return new Refusal('account_not_found', `there is no account ${id}`)
+}
+
+function viewOf(account: Account): z.infer<typeof accountView> {
+  return {
+    id: account.id,
+    object: 'account',
+    external_id: account.externalId,
+    email: account.email,
+    name: account.name,
+    created_at: account.createdAt.toISOString(),
+    metadata: account.metadata,
+  }
+}

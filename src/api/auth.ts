@@ -1,0 +1,61 @@
+/** Who calls, and whether they may: bearer keys, looked up at most every few seconds, so that a spend waits for none. */
+import type { FastifyRequest } from 'fastify'
+import { findKeyHolder, isMistyped, type KeyHolder } from '../store/api-key.ts'
+import type { Pool } from '../store/connect.ts'
+import { Problem } from './problem.ts'
+
+/** How long a key is believed without asking Postgres: a revoked key may work this long. */
+const BELIEVED_MS = 5_000
+/** Keys that are remembered at once; far more than an installation has. */
+const REMEMBERED_MAX = 1_000
+
+const BEARER = /^Bearer +([\x21-\x7e]{1,300}) *$/i
+
+/** An onRequest hook that lets a request pass when its key has the scope of its route. */
+export function authenticate(pool: Pool): (request: FastifyRequest) => Promise<void> {
+  const remembered = new Map<string, { holder: Promise<KeyHolder | undefined>; until: number }>()
+
+  function lookUp(key: string): Promise<KeyHolder | undefined> {
+    const now = performance.now()
+    const known = remembered.get(key)
+    if (known !== undefined && known.until > now) return known.holder
+    const holder = findKeyHolder(pool, key)
+    if (remembered.size >= REMEMBERED_MAX) remembered.clear()
+    remembered.set(key, { holder, until: now + BELIEVED_MS })
+    // neither a failure nor a key that nobody holds is worth remembering
+    const forget = () => remembered.delete(key)
+    holder.then((found) => found ?? forget(), forget)
+    return holder
+  }
+
+  return async function onRequest(request) {
+    const { scope } = request.routeOptions.config
+    if (scope === undefined) return
+    const { authorization } = request.headers
+    if (authorization === undefined) throw refused('api_key_required', 'send Authorization: Bearer <API key>')
+    const key = BEARER.exec(authorization)?.[1]
+    if (key === undefined) throw refused('api_key_invalid', 'send Authorization: Bearer <API key>')
+    if (isMistyped(key)) throw refused('api_key_mistyped', 'the checksum of this API key is wrong')
+    const holder = await lookUp(key)
+    if (holder === undefined) throw refused('api_key_invalid', 'nobody holds this API key')
+    request.trace['key'] = holder.id
+    if (holder.revoked) throw refused('api_key_revoked', 'this API key was revoked')
+    if (!holder.scopes.includes(scope)) {
+      throw new Problem('scope_missing', `this needs an API key with the scope ${scope}`, { data: { scope } })
+    }
+    request.holder = holder
+  }
+}
+
+function refused(
+  code: 'api_key_required' | 'api_key_invalid' | 'api_key_mistyped' | 'api_key_revoked',
+  detail: string,
+) {
+  return new Problem(code, detail, { headers: { 'www-authenticate': 'Bearer' } })
+}
+
+/** The actor of what this request does. @throws Error on a route without a scope, which has none */
+export function actorOf(request: FastifyRequest): string {
+  if (request.holder === undefined) throw new Error('this route has no caller')
+  return request.holder.id
+}

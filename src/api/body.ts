@@ -1,0 +1,50 @@
+/** Reads bodies: strict UTF-8 and JSON, and no text that Postgres cannot keep. Knows no route. */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { Problem } from './problem.ts'
+
+/** What a request may send, in bytes. */
+export const BODY_LIMIT_BYTES = 64 * 1024
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true })
+/** NUL, which Postgres refuses, and halves of a surrogate pair, which are no characters. */
+const UNKEEPABLE = /\0|\p{Surrogate}/u
+
+/** Replaces the server's parsers by one for JSON. Keys that would change a prototype are refused. */
+export function readJsonBodies(app: FastifyInstance): void {
+  const parseJson = app.getDefaultJsonParser('error', 'error')
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
+    if (bytes.length === 0) {
+      done(null, undefined)
+      return
+    }
+    let text: string
+    try {
+      text = UTF8.decode(bytes)
+    } catch {
+      done(new Problem('json_malformed', 'the body is not UTF-8'))
+      return
+    }
+    void parseJson(request, text, done)
+  })
+}
+
+/** A preValidation hook: texts anywhere in the request can be kept. */
+export async function refuseUnkeepableText(request: FastifyRequest): Promise<void> {
+  if (hasUnkeepable([request.params, request.query, request.body])) {
+    throw new Problem('text_invalid', 'texts must not contain NUL or half of a surrogate pair')
+  }
+}
+
+function hasUnkeepable(root: unknown): boolean {
+  const open: unknown[] = [root]
+  while (open.length > 0) {
+    const at = open.pop()
+    if (typeof at === 'string') {
+      if (UNKEEPABLE.test(at)) return true
+    } else if (typeof at === 'object' && at !== null) {
+      for (const [key, inner] of Object.entries(at)) open.push(key, inner)
+    }
+  }
+  return false
+}

@@ -1,0 +1,90 @@
+/** /v1/commands: what became of a request that was answered 202; and how a route carries a command out. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import { Refusal } from '../domain/error.ts'
+import { type Command, type Outcome, readCommand } from '../store/command.ts'
+import { sendCommand } from '../workflows/owner.ts'
+import type { Api, ApiDeps } from './api.ts'
+import { describeFailure } from './failure.ts'
+import { answers, instant, noQuery } from './schema.ts'
+
+/** How long a caller waits for a workflow before 202, in milliseconds. */
+const WAIT_MS = 5_000
+
+export const commandView = z
+  .object({
+    id: z.string(),
+    object: z.literal('command'),
+    operation: z.string(),
+    state: z.enum(['pending', 'done', 'refused']),
+    subject: z.string().nullable().describe('id of what it is about'),
+    status_code: z.int().nullable().describe('what the request would have been answered'),
+    result: z.record(z.string(), z.unknown()).nullable(),
+    created_at: instant,
+    finished_at: instant.nullable(),
+  })
+  .meta({ id: 'Command' })
+
+/** Registers the route. */
+export function commandRoutes(app: Api, { pool }: ApiDeps): void {
+  app.get('/v1/commands/:id', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'What became of a request that was answered 202',
+      tags: ['commands'],
+      params: z.object({ id: z.string().max(100) }),
+      querystring: noQuery,
+      response: answers({ 200: commandView }),
+    },
+    async handler({ params }) {
+      const command = await readCommand(pool, params.id)
+      if (command === undefined) throw new Refusal('command_not_found', `there is no command ${params.id}`)
+      return viewOf(command)
+    },
+  })
+}
+
+/**
+ * Has a command's owner carry it out, unless it was carried out before, and waits a few seconds.
+ * @returns undefined when there is no answer yet: the row stays, and the sweeper sends it again
+ */
+export async function carryOut(
+  { reach }: ApiDeps,
+  request: FastifyRequest,
+  command: Command,
+): Promise<Outcome | undefined> {
+  request.trace['command'] = command.id
+  if (command.answer !== undefined) return command.answer
+  const { id, owner, operation } = command
+  if (owner === null || operation === 'create') throw new Error(`no workflow carries out ${operation}`)
+  request.trace['workflow'] = owner
+  if (reach === undefined) return undefined
+  try {
+    return await sendCommand(reach, { id, owner, operation }, WAIT_MS)
+  } catch (error) {
+    request.log.warn(
+      { command: id, workflow: owner, failure: describeFailure(error) },
+      'a command was not sent',
+    )
+    return undefined
+  }
+}
+
+/** Answers 202: the command was taken and is not finished. */
+export function sendPending(reply: FastifyReply, command: Command): FastifyReply {
+  return reply.code(202).header('Location', `/v1/commands/${command.id}`).send(viewOf(command))
+}
+
+function viewOf(command: Command): z.infer<typeof commandView> {
+  return {
+    id: command.id,
+    object: 'command',
+    operation: command.operation,
+    state: command.answer?.state ?? 'pending',
+    subject: command.input['subscription'] ?? command.input['account'] ?? null,
+    status_code: command.answer?.statusCode ?? null,
+    result: command.answer?.result ?? null,
+    created_at: command.createdAt.toISOString(),
+    finished_at: command.finishedAt?.toISOString() ?? null,
+  }
+}

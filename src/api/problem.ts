@@ -1,0 +1,223 @@
+/**
+ * The one place where something that went wrong becomes an answer: application/problem+json (RFC 9457) with a stable
+ * `code`. Nothing else chooses a status for an error.
+ */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { Refusal, type RefusalCode } from '../domain/error.ts'
+import { describeFailure, isUnavailable } from './failure.ts'
+
+/** Problems of the HTTP layer itself. */
+export type HttpCode =
+  | 'api_key_invalid'
+  | 'api_key_mistyped'
+  | 'api_key_required'
+  | 'api_key_revoked'
+  | 'body_too_large'
+  | 'cursor_invalid'
+  | 'event_malformed'
+  | 'idempotency_key_invalid'
+  | 'idempotency_key_required'
+  | 'internal'
+  | 'json_malformed'
+  | 'livemode_mismatch'
+  | 'media_type_unsupported'
+  | 'method_not_allowed'
+  | 'not_found'
+  | 'request_invalid'
+  | 'scope_missing'
+  | 'signature_future'
+  | 'signature_invalid'
+  | 'signature_stale'
+  | 'text_invalid'
+  | 'unavailable'
+  | 'url_malformed'
+
+type Code = RefusalCode | HttpCode
+
+/** Status and title of every code. */
+const KNOWN: Record<Code, readonly [status: number, title: string]> = {
+  account_not_found: [404, 'No such account'],
+  api_key_invalid: [401, 'Unknown API key'],
+  api_key_mistyped: [401, 'Mistyped API key'],
+  api_key_required: [401, 'An API key is required'],
+  api_key_revoked: [401, 'Revoked API key'],
+  body_too_large: [413, 'The body is too large'],
+  catalog_mismatch: [409, 'The catalogue and Stripe differ'],
+  checkout_open: [409, 'A checkout is open already'],
+  command_not_found: [404, 'No such command'],
+  credits_invalid: [400, 'Not an amount of credits'],
+  cursor_invalid: [400, 'Not a cursor of this list'],
+  event_malformed: [400, 'Not an event of Stripe'],
+  external_id_taken: [409, 'The external id is taken'],
+  idempotency_in_progress: [409, 'The same request is being processed'],
+  idempotency_key_invalid: [400, 'Not an Idempotency-Key'],
+  idempotency_key_required: [400, 'An Idempotency-Key is required'],
+  idempotency_key_reused: [409, 'The Idempotency-Key was used for another request'],
+  insufficient_credits: [402, 'Not enough credits'],
+  internal: [500, 'Something is wrong on our side'],
+  json_malformed: [400, 'The body is not JSON'],
+  livemode_mismatch: [400, 'Live and test do not mix'],
+  media_type_unsupported: [415, 'The body must be application/json'],
+  method_not_allowed: [405, 'The method is not allowed here'],
+  not_found: [404, 'Nothing is here'],
+  plan_not_found: [404, 'The plan is not on sale'],
+  request_invalid: [400, 'The request is not valid'],
+  scope_missing: [403, 'The API key may not do this'],
+  signature_future: [400, 'The signature is from the future'],
+  signature_invalid: [400, 'The signature is not valid'],
+  signature_stale: [400, 'The signature is too old'],
+  subscription_ended: [409, 'The subscription has ended'],
+  subscription_exists: [409, 'A subscription of this group is live'],
+  subscription_not_found: [404, 'No such subscription'],
+  subscription_not_started: [409, 'The subscription has not begun'],
+  text_invalid: [400, 'Not a valid text'],
+  unavailable: [503, 'Not available right now'],
+  url_malformed: [400, 'The URL is malformed'],
+}
+
+/** A problem of the HTTP layer, thrown by hooks and routes. `detail` is for a person; no personal data in it. */
+export class Problem extends Error {
+  readonly code: HttpCode
+  readonly data: Record<string, unknown>
+  readonly headers: Record<string, string>
+
+  constructor(
+    code: HttpCode,
+    detail: string,
+    more: { data?: Record<string, unknown>; headers?: Record<string, string> } = {},
+  ) {
+    super(detail)
+    this.name = 'Problem'
+    this.code = code
+    this.data = more.data ?? {}
+    this.headers = more.headers ?? {}
+  }
+}
+
+/** What a problem looks like; facts for programs may stand beside these fields. */
+export const problemSchema = z
+  .looseObject({
+    type: z.string().meta({ examples: ['urn:perennial:problem:insufficient_credits'] }),
+    title: z.string(),
+    status: z.int(),
+    code: z.string().describe('stable; decide by this'),
+    detail: z.string(),
+    request_id: z.string(),
+  })
+  .meta({ id: 'Problem' })
+
+interface Answer {
+  code: string
+  status: number
+  title: string
+  detail: string
+  data: Record<string, unknown>
+  headers: Record<string, string>
+}
+
+/** Codes of the framework that mean more than a bad request. */
+const FRAMEWORK: Record<string, Code> = {
+  FST_ERR_BAD_URL: 'url_malformed',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'json_malformed',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'json_malformed',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'media_type_unsupported',
+}
+
+const FRAMEWORK_DETAIL: Partial<Record<Code, string>> = {
+  body_too_large: 'the body is larger than this route accepts',
+  json_malformed: 'the body cannot be read as JSON',
+  media_type_unsupported: 'send the body with Content-Type: application/json',
+  url_malformed: 'the path cannot be decoded',
+}
+
+/** Answers an error, whatever it is. Logs what is our fault, without values that a caller sent. */
+export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const answer = answerOf(error)
+  // a request that the framework could not even route has passed no hook
+  request.trace ??= {}
+  if (answer.status >= 500) {
+    request.log.error(
+      { ...request.trace, code: answer.code, failure: describeFailure(error) },
+      'request failed',
+    )
+  }
+  request.trace['code'] = answer.code
+  return reply
+    .headers(answer.headers)
+    .code(answer.status)
+    .type('application/problem+json')
+    .send(render(answer, request))
+}
+
+/** Answers what a workflow refused: the row of its command says with what. */
+export function sendRefused(
+  outcome: { statusCode: number; result: Record<string, unknown> },
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const { code, detail, ...data } = outcome.result
+  const known = typeof code === 'string' && code in KNOWN ? KNOWN[code as Code] : undefined
+  const answer: Answer = {
+    code: typeof code === 'string' ? code : 'request_invalid',
+    status: outcome.statusCode,
+    title: known?.[1] ?? 'Refused',
+    detail: typeof detail === 'string' ? detail : 'the request was refused',
+    data,
+    headers: {},
+  }
+  request.trace['code'] = answer.code
+  return reply.code(answer.status).type('application/problem+json').send(render(answer, request))
+}
+
+/** The document itself. Facts for programs cannot overwrite its own fields. */
+export function render(answer: Omit<Answer, 'headers'>, request: { id: string }): string {
+  const { code, status, title, detail, data } = answer
+  const type = `urn:perennial:problem:${code}`
+  return JSON.stringify({ ...data, type, title, status, code, detail, request_id: request.id })
+}
+
+function answerOf(error: unknown): Answer {
+  if (error instanceof Refusal) return known(error.code, error.message, error.data)
+  if (error instanceof Problem)
+    return { ...known(error.code, error.message, error.data), headers: error.headers }
+  if (hasZodFastifySchemaValidationErrors(error)) return invalid(error)
+  if (isFrameworkRefusal(error)) {
+    const code = FRAMEWORK[error.code] ?? 'request_invalid'
+    return known(code, FRAMEWORK_DETAIL[code] ?? 'the request cannot be read', {})
+  }
+  if (isUnavailable(error)) {
+    const retry = 'try again with the same Idempotency-Key'
+    return { ...known('unavailable', retry, {}), headers: { 'retry-after': '1' } }
+  }
+  return known('internal', 'this was reported; the request id finds it', {})
+}
+
+function known(code: Code, detail: string, data: Record<string, unknown>): Answer {
+  const [status, title] = KNOWN[code]
+  return { code, status, title, detail, data, headers: {} }
+}
+
+const PLACE: Record<string, string> = { querystring: 'query', params: 'path', headers: 'header' }
+
+function invalid(
+  error: Omit<FastifyError, 'validation'> & { validation: { instancePath: string; message?: string }[] },
+) {
+  const context = error.validationContext ?? 'body'
+  const place = PLACE[context] ?? context
+  const errors = error.validation.map((issue) => ({
+    path: `${place}${issue.instancePath === '/' ? '' : issue.instancePath}`,
+    message: issue.message ?? 'is not valid',
+  }))
+  const first = errors[0]
+  return known('request_invalid', first === undefined ? 'not valid' : `${first.path}: ${first.message}`, {
+    errors,
+  })
+}
+
+function isFrameworkRefusal(error: unknown): error is FastifyError {
+  if (!(error instanceof Error) || !('statusCode' in error)) return false
+  return typeof error.statusCode === 'number' && error.statusCode >= 400 && error.statusCode < 500
+}

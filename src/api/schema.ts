@@ -1,0 +1,64 @@
+/** Pieces of requests and answers that several routes share. The document at /openapi.json is made of them. */
+import { z } from 'zod'
+import { CREDIT_PLACES, CREDITS_MAX } from '../domain/credits.ts'
+import { problemSchema } from './problem.ts'
+
+/** An amount of credits in a request. What the text must look like is said by `parseCredits`. */
+export const creditsInput = z
+  .string({
+    error: (issue) =>
+      typeof issue.input === 'number'
+        ? 'send an amount as a string, such as "12.5": JSON numbers lose digits'
+        : 'expected an amount as a string, such as "12.5"',
+  })
+  .meta({
+    description: `credits above zero as a plain decimal, at most ${CREDIT_PLACES} places, at most ${CREDITS_MAX}`,
+    examples: ['12.5'],
+  })
+
+/** An amount of credits in an answer. */
+export const creditsOutput = z
+  .string()
+  .meta({ description: 'credits as a plain decimal', examples: ['87.5'] })
+
+export const instant = z.iso.datetime().meta({ examples: ['2026-11-23T10:00:00.000Z'] })
+
+const METADATA_KEYS_MAX = 50
+const METADATA_KEY_LENGTH_MAX = 40
+const METADATA_VALUE_LENGTH_MAX = 500
+
+/** A caller's own notes: kept and given back, never read, never in a log. */
+export const metadataInput = z
+  .record(z.string().min(1).max(METADATA_KEY_LENGTH_MAX), z.string().max(METADATA_VALUE_LENGTH_MAX))
+  .refine(
+    (metadata) => Object.keys(metadata).length <= METADATA_KEYS_MAX,
+    `at most ${METADATA_KEYS_MAX} keys`,
+  )
+  .default({})
+  .describe(
+    `up to ${METADATA_KEYS_MAX} texts: keys of at most ${METADATA_KEY_LENGTH_MAX} characters, ` +
+      `values of at most ${METADATA_VALUE_LENGTH_MAX}`,
+  )
+
+export const metadataOutput = z.record(z.string(), z.string())
+
+/** An account's id in a path or a body. What looks like no id is simply not found. */
+export const accountId = z
+  .string()
+  .max(100)
+  .meta({ examples: ['acc_5f0c…'] })
+
+/** A path with an account. */
+export const accountParams = z.object({ account: accountId })
+
+/** For routes that take no query: one that is sent, such as an option we do not know, is refused, not ignored. */
+export const noQuery = z.strictObject({})
+
+/** The answers of a route that can go wrong: these, and every problem. */
+export function answers<T extends Record<number, z.ZodType>>(good: T) {
+  const problem = (description: string) => ({
+    description,
+    content: { 'application/problem+json': { schema: problemSchema } },
+  })
+  return { ...good, '4xx': problem('the request cannot be done'), '5xx': problem('try again') } as T
+}

@@ -1,0 +1,142 @@
+/** Builds the HTTP server from its routes: what every request passes on its way in and out. Owns no route itself. */
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import {
+  type FastifyBaseLogger,
+  fastify,
+  type FastifyInstance,
+  type FastifyRequest,
+  LogController,
+} from 'fastify'
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import { accountRoutes } from './accounts.ts'
+import type { Api, ApiDeps } from './api.ts'
+import { authenticate } from './auth.ts'
+import { BODY_LIMIT_BYTES, readJsonBodies, refuseUnkeepableText } from './body.ts'
+import { catalogRoutes } from './catalog.ts'
+import { commandRoutes } from './commands.ts'
+import { describeApi, serveDocs } from './docs.ts'
+import { healthRoutes } from './health.ts'
+import { requireIdempotencyKey } from './idempotency.ts'
+import { Problem, render, sendProblem } from './problem.ts'
+import { subscriptionRoutes } from './subscriptions.ts'
+import { webhookRoutes } from './webhooks.ts'
+
+export type { ApiDeps } from './api.ts'
+
+/**
+ * Builds the server; it does not listen yet. `close()` takes no new connections, finishes what it has begun, and
+ * leaves the pool to whoever made it.
+ */
+export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
+  const loggerInstance: FastifyBaseLogger = deps.log
+  const app: Api = fastify({
+    loggerInstance,
+    // one line a request, below; the framework's own would have the URL, and a URL can hold personal data
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    genReqId: () => `req_${randomUUID().replaceAll('-', '')}`,
+    bodyLimit: BODY_LIMIT_BYTES,
+    requestTimeout: 30_000,
+    exposeHeadRoutes: false,
+    // a request that arrives while closing, on a connection that is open, is still served
+    return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => {
+      void sendProblem(error, request, reply.header('request-id', request.id))
+    },
+    clientErrorHandler: refuseGarbage,
+  }).withTypeProvider<ZodTypeProvider>()
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
+  app.decorateRequest('holder', undefined)
+  app.decorateRequest('trace', null as never)
+  readJsonBodies(app)
+  const allowed = rememberRoutes(app)
+
+  app.addHook('onRequest', async (request, reply) => {
+    request.trace = {}
+    reply.headers({
+      'request-id': request.id,
+      'cache-control': 'no-store',
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
+    })
+  })
+  app.addHook('onRequest', authenticate(deps.pool))
+  app.addHook('onRequest', requireIdempotencyKey)
+  app.addHook('preValidation', refuseUnkeepableText)
+  app.addHook('onResponse', async (request, reply) => {
+    request.log.info(
+      {
+        method: request.method,
+        route: request.routeOptions.url,
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime * 10) / 10,
+        ...accountOf(request),
+        ...request.trace,
+      },
+      'request',
+    )
+  })
+  app.setNotFoundHandler(async (request) => {
+    const methods = allowed(request.url)
+    if (methods.length === 0) throw new Problem('not_found', 'no route has this path')
+    const allow = methods.join(', ')
+    throw new Problem('method_not_allowed', `this path takes ${allow}`, { headers: { allow } })
+  })
+
+  await describeApi(app)
+  accountRoutes(app, deps)
+  catalogRoutes(app, deps)
+  subscriptionRoutes(app, deps)
+  commandRoutes(app, deps)
+  healthRoutes(app, deps)
+  await app.register(async (scope) => webhookRoutes(scope, deps))
+  await serveDocs(app)
+  await app.ready()
+  return app
+}
+
+/** Notes every route, so that a wrong method is told from a wrong path. Insists on a scope for what needs a key. */
+function rememberRoutes(app: Api): (url: string) => string[] {
+  const routes: { method: string; path: RegExp }[] = []
+  app.addHook('onRoute', ({ method, url, config }) => {
+    if (url.startsWith('/v1/') && config?.scope === undefined) throw new Error(`${url} states no scope`)
+    const path = new RegExp(`^${url.replaceAll('.', '\\.').replaceAll(/:[^/]+/g, '[^/]+')}$`)
+    for (const one of [method].flat()) routes.push({ method: one, path })
+  })
+  return (url) => {
+    const [path = ''] = url.split('?')
+    return [...new Set(routes.filter((route) => route.path.test(path)).map((route) => route.method))]
+  }
+}
+
+/** The account of a request's path, if it looks like one of ours: a caller may have put anything there. */
+function accountOf(request: FastifyRequest): { account?: string } {
+  const { account } = (request.params ?? {}) as { account?: unknown }
+  return typeof account === 'string' && /^acc_[A-Za-z0-9]{1,64}$/.test(account) ? { account } : {}
+}
+
+/** Answers what is no HTTP at all, or has headers beyond every limit. */
+function refuseGarbage(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const [status, reason] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'Request Header Fields Too Large']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout']
+        : [400, 'Bad Request']
+  const code = 'request_invalid'
+  const body = render(
+    { code, status, title: reason, detail: 'the request cannot be read', data: {} },
+    { id: `req_${randomUUID().replaceAll('-', '')}` },
+  )
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\nContent-Type: application/problem+json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+}

@@ -1,0 +1,181 @@
+/** Where processes begin: `main.ts api | worker | all`. Reads the config, builds the dependencies, passes them in. */
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { Client, Connection } from '@temporalio/client'
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
+import type { Logger } from 'pino'
+import { ensureCatalog } from './activities/catalog.ts'
+import { createCheckoutActivities } from './activities/checkout.ts'
+import { createDutyActivities } from './activities/duty.ts'
+import { createSubscriptionActivities } from './activities/subscription.ts'
+import { buildApi } from './api/server.ts'
+import { type Config, readConfig } from './config.ts'
+import { parseCatalog } from './domain/catalog.ts'
+import { createLogger } from './log.ts'
+import { connect } from './store/connect.ts'
+import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
+import { ATTRIBUTE } from './workflows/message.ts'
+import { ensureSchedules } from './workflows/schedule.ts'
+
+export interface MainDeps {
+  /** with `databaseUrl` and `temporalAddress` filled in */
+  config: Config
+  log: Logger
+  stripe: { apiKey: string; webhookSecrets: string[]; sandboxUrl?: string }
+}
+
+export interface Running {
+  /** where it can be reached, for the API; the task queue, for the worker */
+  address: string
+  /** Finishes what it has begun, then ends. */
+  stop(): Promise<void>
+}
+
+const CATALOG = new URL('../catalog.json', import.meta.url)
+const WORKFLOWS = fileURLToPath(
+  new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
+)
+
+/** Runs workflows and activities. Registers search attributes, prices and schedules before it takes work. */
+export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
+  const { databaseUrl, temporalAddress } = reachable(config)
+  const gateway = createGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl))
+  const prices = parseCatalog(JSON.parse(await readFile(config.catalogFile ?? CATALOG, 'utf8')))
+  const pool = connect(databaseUrl)
+  const connection = await NativeConnection.connect({ address: temporalAddress })
+  try {
+    await ensureCatalog(pool, gateway, prices)
+    const client = new Client({ connection, namespace: config.temporalNamespace })
+    await registerAttributes(client, config.temporalNamespace)
+    const reach = { client, taskQueue: config.taskQueue }
+    const worker = await Worker.create({
+      connection,
+      namespace: config.temporalNamespace,
+      taskQueue: config.taskQueue,
+      workflowBundle: await bundle(),
+      activities: {
+        ...createSubscriptionActivities({ pool, gateway }),
+        ...createCheckoutActivities({ pool, gateway, reach }),
+        ...createDutyActivities({ pool, gateway, reach }),
+      },
+      maxCachedWorkflows: 500,
+      maxConcurrentActivityTaskExecutions: 16,
+      shutdownGraceTime: '20 seconds',
+      shutdownForceTime: '25 seconds',
+    })
+    const running = worker.run()
+    await ensureSchedules(client, config.taskQueue)
+    log.info({ taskQueue: config.taskQueue }, 'worker is running')
+    return {
+      address: config.taskQueue,
+      async stop() {
+        if (worker.getState() === 'RUNNING') worker.shutdown()
+        await running
+        await connection.close()
+        await pool.end()
+      },
+    }
+  } catch (error) {
+    await connection.close()
+    await pool.end()
+    throw error
+  }
+}
+
+/** Serves HTTP. Starts and answers also while Temporal is down: webhooks are stored, spends are spent. */
+export async function startApi({ config, log, stripe }: MainDeps): Promise<Running> {
+  const { databaseUrl, temporalAddress } = reachable(config)
+  const pool = connect(databaseUrl)
+  const connection = Connection.lazy({ address: temporalAddress, connectTimeout: 2_000 })
+  const client = new Client({ connection, namespace: config.temporalNamespace })
+  const api = await buildApi({
+    pool,
+    reach: { client, taskQueue: config.taskQueue },
+    webhookSecrets: stripe.webhookSecrets,
+    livemode: /^[sr]k_live_/.test(stripe.apiKey),
+    apiVersion: API_VERSION,
+    log,
+  })
+  const end = async () => {
+    await connection.close()
+    await pool.end()
+  }
+  try {
+    const address = await api.listen({ port: config.port, host: config.production ? '0.0.0.0' : '127.0.0.1' })
+    return {
+      address,
+      async stop() {
+        await api.close()
+        await end()
+      },
+    }
+  } catch (error) {
+    await end()
+    throw error
+  }
+}
+
+function reachable(config: Config): { databaseUrl: string; temporalAddress: string } {
+  const { databaseUrl, temporalAddress } = config
+  if (databaseUrl === undefined) throw new Error('DATABASE_URL is not set')
+  if (temporalAddress === undefined) throw new Error('TEMPORAL_ADDRESS is not set')
+  return { databaseUrl, temporalAddress }
+}
+
+let bundled: ReturnType<typeof bundleWorkflowCode> | undefined
+/** The workflows' code, once a process. */
+function bundle(): ReturnType<typeof bundleWorkflowCode> {
+  bundled ??= bundleWorkflowCode({ workflowsPath: WORKFLOWS, logger: new DefaultLogger('WARN') })
+  return bundled
+}
+
+const TYPES = { KEYWORD: 2, DATETIME: 6, BOOL: 5 } as const
+
+async function registerAttributes(client: Client, namespace: string): Promise<void> {
+  const service = client.connection.operatorService
+  const { customAttributes } = await service.listSearchAttributes({ namespace })
+  const missing = Object.values(ATTRIBUTE).filter((key) => customAttributes[key.name] === undefined)
+  if (missing.length === 0) return
+  await service.addSearchAttributes({
+    namespace,
+    searchAttributes: Object.fromEntries(
+      missing.map((key) => [key.name, TYPES[key.type as keyof typeof TYPES]]),
+    ),
+  })
+}
+
+/** One role or both, until SIGTERM or Ctrl-C. */
+async function main(role: string | undefined): Promise<void> {
+  if (role !== 'api' && role !== 'worker' && role !== 'all') {
+    process.stderr.write('usage: main.ts api | worker | all\n')
+    process.exit(2)
+  }
+  const config = readConfig()
+  const log = createLogger(config.logLevel)
+  const { stripeSecretKey, stripeApiUrl } = config
+  if (stripeSecretKey === undefined) throw new Error('STRIPE_SECRET_KEY is not set')
+  const stripe = {
+    apiKey: stripeSecretKey,
+    webhookSecrets: config.stripeWebhookSecrets,
+    ...(stripeApiUrl === undefined ? {} : { sandboxUrl: stripeApiUrl }),
+  }
+  // the worker must not take Ctrl-C by itself: it ends with the rest, in order
+  Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('WARN') })
+  const deps = { config, log, stripe }
+  const running: Running[] = []
+  if (role !== 'api') running.push(await startWorker(deps))
+  if (role !== 'worker') running.push(await startApi(deps))
+  log.info({ role, addresses: running.map(({ address }) => address) }, 'ready')
+  const signal = await new Promise<string>((resolve) => {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, resolve)
+  })
+  log.info({ signal }, 'stopping')
+  for (const each of running.reverse()) await each.stop()
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  main(process.argv[2]).catch((error: Error) => {
+    process.stderr.write(`${error.message}\n`)
+    process.exit(1)
+  })
+}

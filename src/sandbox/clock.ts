@@ -1,0 +1,148 @@
+/**
+ * The sandbox's business clock (law 14): the wall plus an offset kept in Postgres. Advancing goes from deadline to
+ * deadline: it moves Stripe, delivers webhooks, wakes the workflows that are due, and waits until all is quiet.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { Client, Connection } from '@temporalio/client'
+import { connect, type Pool } from '../store/connect.ts'
+import { type Reach, wakeOwner } from '../workflows/owner.ts'
+
+/** What the clock moves besides time: the simulator's side of it. */
+export interface MovedStripe {
+  nextDeadline(): number | undefined
+  advanceTo(ms: number): void
+  deliverDue(): Promise<number>
+  webhooksInFlight(): number
+}
+
+export interface Attached {
+  stripe: MovedStripe
+  temporalAddress: string
+  namespace: string
+  taskQueue: string
+}
+
+export interface SandboxClock {
+  /** business time, in unix milliseconds */
+  now(): number
+  /** Moves business time forward to `toMs`. Rejects when the system does not become quiet within a minute of a step. */
+  advance(toMs: number): Promise<void>
+  attach(parts: Attached): Promise<void>
+  stop(): Promise<void>
+}
+
+const QUIET_WITHIN_MS = 60_000
+const POLL_MS = 25
+/** Whoever was woken and has not answered for this long is woken again: the sweeper's work, sooner. */
+const WAKE_AGAIN_MS = 5_000
+
+/** @param databaseUrl as the owner: the service may not move time */
+export async function openSandboxClock({ databaseUrl }: { databaseUrl: string }): Promise<SandboxClock> {
+  const pool = connect(databaseUrl, 2)
+  let offset = await readOffset(pool)
+  let parts: (Attached & { reach: Reach; connection: Connection }) | undefined
+  let turn: Promise<unknown> = Promise.resolve()
+  const now = () => Date.now() + offset
+
+  async function moveTo(ms: number): Promise<void> {
+    if (ms <= now()) return
+    offset += ms - now()
+    await pool.query('update business_clock set offset_ms = $1', [offset])
+  }
+
+  async function step(ms: number): Promise<void> {
+    await moveTo(ms)
+    if (parts === undefined) return
+    parts.stripe.advanceTo(now())
+    await parts.stripe.deliverDue()
+    await quiet(parts.stripe, parts.reach)
+  }
+
+  /** Wakes whoever is due, until nobody is and every webhook has been settled. */
+  async function quiet(stripe: MovedStripe, reach: Reach): Promise<void> {
+    const until = Date.now() + QUIET_WITHIN_MS
+    let wokenAt = new Map<string, number>()
+    for (;;) {
+      const owners = await unquiet(pool)
+      const stripeDue = (stripe.nextDeadline() ?? Number.POSITIVE_INFINITY) <= now()
+      if (owners.length === 0 && !stripeDue && stripe.webhooksInFlight() === 0) return
+      if (Date.now() > until) {
+        throw new Error(
+          `not quiet after a minute; waiting for ${owners.map(({ owner }) => owner).join(', ') || 'Stripe'}`,
+        )
+      }
+      if (stripeDue) {
+        stripe.advanceTo(now())
+        await stripe.deliverDue()
+      }
+      for (const { owner, due } of owners) {
+        const before = wokenAt.get(owner)
+        const wait = due ? 0 : WAKE_AGAIN_MS
+        if (before === undefined && wait > 0) wokenAt.set(owner, Date.now())
+        else if (Date.now() - (before ?? 0) >= (before === undefined ? 0 : WAKE_AGAIN_MS)) {
+          wokenAt.set(owner, Date.now())
+          await wakeOwner(reach, owner, { reason: due ? 'deadline' : 'sweep' })
+        }
+      }
+      // forget whoever is quiet again, so that its next deadline wakes it at once
+      wokenAt = new Map([...wokenAt].filter(([owner]) => owners.some((each) => each.owner === owner)))
+      await pause(POLL_MS)
+    }
+  }
+
+  async function nextStop(): Promise<number | undefined> {
+    const { rows } = await pool.query<{ at: Date | null }>(
+      `select min(deadline_at) as at from (
+         select deadline_at from subscription union all select deadline_at from checkout) deadlines`,
+    )
+    const ours = rows[0]?.at?.getTime()
+    const theirs = parts?.stripe.nextDeadline()
+    if (ours === undefined) return theirs
+    return theirs === undefined ? ours : Math.min(ours, theirs)
+  }
+
+  async function advance(toMs: number): Promise<void> {
+    await step(now())
+    for (let next = await nextStop(); next !== undefined && next <= toMs; next = await nextStop()) {
+      await step(next)
+    }
+    await step(toMs)
+  }
+
+  return {
+    now,
+    advance(toMs) {
+      const mine = turn.then(() => advance(toMs))
+      turn = mine.catch(() => {})
+      return mine
+    },
+    async attach(attached) {
+      const connection = await Connection.connect({ address: attached.temporalAddress })
+      const client = new Client({ connection, namespace: attached.namespace })
+      parts = { ...attached, connection, reach: { client, taskQueue: attached.taskQueue } }
+    },
+    async stop() {
+      await turn
+      await parts?.connection.close()
+      await pool.end()
+    },
+  }
+}
+
+async function readOffset(pool: Pool): Promise<number> {
+  const { rows } = await pool.query<{ offset_ms: string }>('select offset_ms from business_clock')
+  return Number(rows[0]?.offset_ms ?? 0)
+}
+
+/** Owners with a deadline that has come (`due`) or an event that is not settled. */
+async function unquiet(pool: Pool): Promise<{ owner: string; due: boolean }[]> {
+  const { rows } = await pool.query<{ owner: string; due: boolean }>(
+    `select owner, bool_or(due) as due from (
+       select id as owner, true as due from subscription where deadline_at <= business_now()
+       union all select 'checkout/' || id, true from checkout where deadline_at <= business_now()
+       union all select owner, false from processed_webhook_events
+        where settled_at is null and parked_at is null and owner is not null
+     ) waiting group by owner order by owner`,
+  )
+  return rows
+}

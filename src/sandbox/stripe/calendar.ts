@@ -1,0 +1,28 @@
+// Billing periods. Every boundary is computed from the anchor, never from the boundary before it, so a period that
+// starts on the 31st comes back to the 31st after February, and 29 February to 29 February in a leap year.
+
+export type Interval = 'day' | 'week' | 'month' | 'year'
+
+const DAY = 86_400
+
+/** The anchor moved by `steps` intervals, all in unix seconds, UTC. */
+export function boundary(anchor: number, interval: string, steps: number): number {
+  if (interval === 'day') return anchor + steps * DAY
+  if (interval === 'week') return anchor + steps * 7 * DAY
+  const months = interval === 'year' ? steps * 12 : steps
+  const from = new Date(anchor * 1000)
+  const target = from.getUTCMonth() + months
+  const year = from.getUTCFullYear() + Math.floor(target / 12)
+  const month = ((target % 12) + 12) % 12
+  const lastDay = new Date(Date.UTC(year, month + 1, 0)).getUTCDate()
+  const timeOfDay = anchor - Date.UTC(from.getUTCFullYear(), from.getUTCMonth(), from.getUTCDate()) / 1000
+  return Date.UTC(year, month, Math.min(from.getUTCDate(), lastDay)) / 1000 + timeOfDay
+}
+
+/** The first boundary after `instant`. */
+export function nextBoundary(anchor: number, interval: string, count: number, instant: number): number {
+  const length = { day: DAY, week: 7 * DAY, month: 31 * DAY, year: 366 * DAY }[interval] ?? DAY
+  let step = Math.max(0, Math.floor((instant - anchor) / (length * count)) - 1)
+  while (boundary(anchor, interval, step * count) <= instant) step += 1
+  return boundary(anchor, interval, step * count)
+}

@@ -1,0 +1,37 @@
+// The subscription and first invoice of a paid Checkout session.
+import { finalize, settle } from './invoicing.ts'
+import { firstInvoice, newSubscription, trialEnd } from './subscribing.ts'
+import type { CheckoutSession, Price } from './wire.ts'
+import type { World } from './world.ts'
+
+/** `intent`: the payment intent that was already collected; none when the trial makes the first invoice free. */
+export function draftInvoiceOfSession(
+  world: World,
+  session: CheckoutSession,
+  customer: string,
+  method: string | null,
+  intent: string | undefined,
+): Partial<CheckoutSession> {
+  const data = session._data
+  const end = data.trial_end !== null && data.trial_end <= world.at ? 'now' : (data.trial_end ?? undefined)
+  const sub = newSubscription(world, {
+    customer,
+    items: session._lines
+      .filter((line) => line.price?.recurring)
+      .map((line) => ({ price: line.price as Price, quantity: line.quantity ?? 1, metadata: {} })),
+    status: 'active',
+    metadata: data.metadata,
+    default_payment_method: method,
+    trial_end: trialEnd(world.at, end, data.trial_days ?? undefined),
+    missing_payment_method: data.missing_payment_method,
+    billing_mode: data.billing_mode,
+    description: data.description,
+    collection_method: 'charge_automatically',
+    days_until_due: null,
+    save_default_payment_method: 'off',
+  })
+  const draft = firstInvoice(world, sub.id)
+  const open = finalize(world, draft.id, intent)
+  if (open.status === 'open') settle(world, open.id)
+  return { subscription: sub.id, invoice: draft.id }
+}

@@ -1,0 +1,170 @@
+// The control plane: the clock, what a customer does on the hosted page, how webhooks travel, the oracle.
+import { pretty, type Answer } from './api.ts'
+import { expireSession, openSession, paySession } from './checkout.ts'
+import { invalid, StripeFault, errorObject } from './error.ts'
+import { oracle } from './oracle.ts'
+import { snapshot } from './snapshot.ts'
+import { changeSettings, counts, queue, settingsOf } from './webhook-queue.ts'
+import type { CheckoutSession } from './wire.ts'
+import type { World } from './world.ts'
+
+export interface ControlContext {
+  world: World
+  now(): number
+  catchUp(): number
+  origin(): string
+  advance(toMs: number): Promise<void>
+  inFlight(): number
+  pump(): void
+}
+
+type Body = Record<string, unknown>
+type Handler = (context: ControlContext, body: Body, id: string) => unknown
+
+const nobody = { id: null, idempotency_key: null }
+
+const table: [method: string, pattern: RegExp, handler: Handler][] = [
+  ['GET', /^\/_sandbox\/clock$/, (context) => clock(context)],
+  ['POST', /^\/_sandbox\/clock\/advance$/, advance],
+  ['POST', /^\/_sandbox\/checkout\/([^/]+)\/pay$/, pay],
+  ['POST', /^\/_sandbox\/checkout\/([^/]+)\/decline$/, decline],
+  ['POST', /^\/_sandbox\/checkout\/([^/]+)\/abandon$/, abandon],
+  ['GET', /^\/_sandbox\/oracle\/([^/]+)$/, (context, _body, id) => oracle(context.world, id)],
+  ['GET', /^\/_sandbox\/webhooks$/, webhooks],
+  ['POST', /^\/_sandbox\/webhooks$/, setWebhooks],
+  ['POST', /^\/_sandbox\/webhooks\/resend$/, resend],
+]
+
+export async function control(
+  context: ControlContext,
+  method: string,
+  path: string,
+  text: string,
+): Promise<Answer> {
+  try {
+    for (const [wanted, pattern, handler] of table) {
+      const found = wanted === method ? pattern.exec(path) : null
+      if (!found) continue
+      context.catchUp()
+      const result = await handler(context, parse(text), decodeURIComponent(found[1] ?? ''))
+      return { status: 200, headers: {}, body: pretty(result) }
+    }
+    throw new StripeFault(404, {
+      type: 'invalid_request_error',
+      message: `No such control: ${method} ${path}`,
+    })
+  } catch (error) {
+    const fault =
+      error instanceof StripeFault
+        ? error
+        : new StripeFault(500, { type: 'api_error', message: String(error) })
+    return { status: fault.status, headers: {}, body: pretty({ error: errorObject(fault, 'req_control') }) }
+  }
+}
+
+function parse(text: string): Body {
+  if (text.trim() === '') return {}
+  try {
+    const value: unknown = JSON.parse(text)
+    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value as Body
+  } catch {
+    // Told below.
+  }
+  throw invalid('The control plane takes a JSON object.')
+}
+
+function clock(context: ControlContext): Body {
+  const ms = context.now()
+  return { now: new Date(ms).toISOString(), unix_ms: ms }
+}
+
+async function advance(context: ControlContext, body: Body): Promise<Body> {
+  const from = context.now()
+  await context.advance(target(body, from))
+  return clock(context)
+}
+
+function target({ seconds, to }: Body, from: number): number {
+  if (typeof seconds === 'number' && Number.isFinite(seconds) && to === undefined) {
+    if (seconds < 0) throw invalid('The clock does not go back.', 'seconds')
+    return from + seconds * 1000
+  }
+  const ms = typeof to === 'number' ? to * 1000 : typeof to === 'string' ? Date.parse(to) : Number.NaN
+  if (seconds !== undefined || Number.isNaN(ms))
+    throw invalid('Give one of {"seconds": number} or {"to": ISO date or unix seconds}.')
+  if (ms < from) throw invalid('The clock does not go back.', 'to')
+  return ms
+}
+
+function shown(context: ControlContext, session: CheckoutSession): Body {
+  const redirect = session.status === 'complete' ? session.success_url : session.cancel_url
+  const url = redirect?.replaceAll('{CHECKOUT_SESSION_ID}', session.id) ?? null
+  return { session: snapshot(context.world.store, session), redirect_url: url }
+}
+
+function submit(context: ControlContext, id: string, body: Body, card: string | undefined): Body {
+  const field = (key: string): string | undefined => (typeof body[key] === 'string' ? body[key] : undefined)
+  const input = {
+    payment_method: card ?? field('payment_method'),
+    email: field('email'),
+    name: field('name'),
+  }
+  const declined = (error: unknown): boolean => error instanceof StripeFault && error.executed
+  return shown(
+    context,
+    context.world.step(context.now(), nobody, () => paySession(context.world, id, input), declined),
+  )
+}
+
+function pay(context: ControlContext, body: Body, id: string): Body {
+  return submit(context, id, body, undefined)
+}
+
+/** The customer tries a card that the bank declines; the session stays open. */
+function decline(context: ControlContext, body: Body, id: string): Body {
+  try {
+    return submit(
+      context,
+      id,
+      body,
+      typeof body['payment_method'] === 'string' ? undefined : 'pm_card_chargeDeclined',
+    )
+  } catch (error) {
+    if (!(error instanceof StripeFault) || error.status !== 402) throw error
+    return { ...shown(context, context.world.need('checkout.session', id)), error: error.body }
+  }
+}
+
+function abandon(context: ControlContext, _body: Body, id: string): Body {
+  openSession(context.world, id)
+  return shown(
+    context,
+    context.world.step(context.now(), nobody, () => expireSession(context.world, id)),
+  )
+}
+
+function webhooks(context: ControlContext): Body {
+  return { ...settingsOf(context.world), queue: counts(context.world), in_flight: context.inFlight() }
+}
+
+function setWebhooks(context: ControlContext, body: Body): Body {
+  context.world.step(context.now(), nobody, () => changeSettings(context.world, body))
+  context.pump()
+  return webhooks(context)
+}
+
+/** Sends one event once more, or a second event object about the same fact. */
+function resend(context: ControlContext, body: Body): Body {
+  const { world } = context
+  const original = world.need('event', String(body['event'] ?? ''), 'event')
+  const endpoints = world.store.all('webhook_endpoint').filter((endpoint) => endpoint.status === 'enabled')
+  const sent = world.step(context.now(), nobody, () => {
+    const again = body['as_new_event'] === true
+    const type = typeof body['type'] === 'string' ? body['type'] : original.type
+    const event = again ? { ...original, id: world.id('evt'), type } : original
+    if (again) world.create('event', event)
+    for (const endpoint of endpoints) queue(world, event, endpoint.id, 'pending', 0)
+    return event.id
+  })
+  return { event: sent, endpoints: endpoints.length }
+}

@@ -1,0 +1,57 @@
+// `expand[]`: ids become objects, fields that only exist when asked for are added.
+import { invalid } from './error.ts'
+import { snapshot } from './snapshot.ts'
+import { kindByPrefix } from './wire.ts'
+import type { World } from './world.ts'
+
+type Json = Record<string, unknown>
+export type Includable = Record<string, (world: World, object: Json) => unknown>
+
+/** Ids that Stripe gives as text only. */
+const plain = new Set(['subscription_item.subscription', 'line_item.invoice', 'charge.payment_method'])
+
+/** A prefix shared by two paths is expanded once: expanding an object that is already there walks into it. */
+export function expandAll(world: World, includable: Includable, answer: Json, paths: string[]): void {
+  if (paths.length > 20) throw invalid('You cannot expand more than 20 properties at once.', 'expand')
+  for (const path of paths) {
+    const keys = path.split('.')
+    if (keys.length > 4 + (keys[0] === 'data' ? 1 : 0))
+      throw invalid(`You cannot expand more than 4 levels of a property (${path}).`, 'expand')
+    walk(world, includable, answer, keys, path)
+  }
+}
+
+function walk(world: World, includable: Includable, node: Json, keys: string[], path: string): void {
+  const [key, ...rest] = keys
+  if (key === undefined) return
+  const include = includable[`${String(node['object'])}.${key}`]
+  if (include && !isNode(node[key])) node[key] = snapshot(world.store, include(world, node))
+  else if (!(key in node)) throw cannot(path)
+  const value = node[key]
+  if (typeof value === 'string') node[key] = look(world, node, key, value, path)
+  else if (Array.isArray(value)) {
+    node[key] = value.map((entry) =>
+      typeof entry === 'string' ? look(world, node, key, entry, path) : entry,
+    )
+  }
+  const next = node[key]
+  for (const child of Array.isArray(next) ? next : [next]) {
+    if (isNode(child)) walk(world, includable, child, rest, path)
+  }
+}
+
+function look(world: World, node: Json, key: string, id: string, path: string): Json {
+  const kind = kindByPrefix[id.slice(0, Math.max(0, id.indexOf('_')))]
+  const found = kind && world.store.get(kind, id)
+  const own = key === 'id' || plain.has(`${String(node['object'])}.${key}`)
+  if (own || !found) throw cannot(path)
+  return snapshot(world.store, found)
+}
+
+function isNode(value: unknown): value is Json {
+  return value !== null && typeof value === 'object'
+}
+
+function cannot(path: string): Error {
+  return invalid(`This property cannot be expanded (${path}).`, 'expand')
+}

@@ -1,0 +1,297 @@
+// The life of an invoice: drafted, finalised, attempted, paid. Calls back into the subscription when money decides.
+import { attach } from './payment-method.ts'
+import { refused } from './error.ts'
+import { collect, newIntent, type Outcome } from './payment.ts'
+import { afterFailure, afterPayment } from './subscription-state.ts'
+import { isTestCard } from './card.ts'
+import type { Invoice, InvoiceLine, InvoicePayment, PaymentMethod, Subscription } from './wire.ts'
+import type { World } from './world.ts'
+
+const HOUR = 3600
+
+export interface DraftFields {
+  reason: string
+  lines: InvoiceLine[]
+  /** Seconds until it finalises by itself; null leaves it a draft. */
+  finalizesIn: number | null
+  periodStart: number
+}
+
+export function draftInvoice(world: World, sub: Subscription, fields: DraftFields): Invoice {
+  const customer = world.need('customer', sub.customer)
+  const id = world.id('in')
+  const total = fields.lines.reduce((sum, line) => sum + line.amount, 0)
+  const finalizesAt = fields.finalizesIn === null ? null : world.at + fields.finalizesIn
+  const lines = fields.lines.map((line) => ({ ...line, invoice: id }))
+  if (finalizesAt !== null && fields.finalizesIn !== 0)
+    world.deadlines.set('invoice.finalize', id, finalizesAt * 1000)
+  return world.create('invoice', {
+    id,
+    object: 'invoice',
+    account_country: 'US',
+    account_name: 'Perennial sandbox',
+    account_tax_ids: null,
+    amount_due: total,
+    amount_overpaid: 0,
+    amount_paid: 0,
+    amount_paid_off_stripe: 0,
+    amount_remaining: total,
+    amount_shipping: 0,
+    application: null,
+    attempt_count: 0,
+    attempted: false,
+    auto_advance: fields.finalizesIn !== null,
+    automatic_tax: { disabled_reason: null, enabled: false, liability: null, provider: null, status: null },
+    automatically_finalizes_at: fields.finalizesIn === 0 ? null : finalizesAt,
+    billing_reason: fields.reason,
+    collection_method: sub.collection_method,
+    created: world.at,
+    currency: sub.currency,
+    custom_fields: null,
+    customer: sub.customer,
+    customer_account: null,
+    customer_address: customer.address ?? null,
+    customer_email: customer.email,
+    customer_name: customer.name ?? null,
+    customer_phone: customer.phone ?? null,
+    customer_shipping: null,
+    customer_tax_exempt: customer.tax_exempt ?? 'none',
+    customer_tax_ids: [],
+    default_payment_method: null,
+    default_source: null,
+    default_tax_rates: [],
+    description: null,
+    discounts: [],
+    due_date: null,
+    effective_at: null,
+    ending_balance: null,
+    footer: null,
+    from_invoice: null,
+    hosted_invoice_url: null,
+    invoice_pdf: null,
+    issuer: { type: 'self' },
+    last_finalization_error: null,
+    latest_revision: null,
+    lines: {
+      object: 'list',
+      data: lines,
+      has_more: false,
+      total_count: lines.length,
+      url: `/v1/invoices/${id}/lines`,
+    },
+    livemode: false,
+    metadata: {},
+    next_payment_attempt: fields.finalizesIn === 0 ? null : finalizesAt,
+    number: null,
+    on_behalf_of: null,
+    parent: {
+      quote_details: null,
+      subscription_details: { metadata: sub.metadata, subscription: sub.id },
+      type: 'subscription_details',
+    },
+    payment_settings: { default_mandate: null, payment_method_options: null, payment_method_types: null },
+    period_end: world.at,
+    period_start: fields.periodStart,
+    post_payment_credit_notes_amount: 0,
+    pre_payment_credit_notes_amount: 0,
+    receipt_number: null,
+    rendering: null,
+    shipping_cost: null,
+    shipping_details: null,
+    starting_balance: 0,
+    statement_descriptor: null,
+    status: 'draft',
+    status_transitions: { finalized_at: null, marked_uncollectible_at: null, paid_at: null, voided_at: null },
+    subtotal: total,
+    subtotal_excluding_tax: total,
+    test_clock: null,
+    total,
+    total_discount_amounts: [],
+    total_excluding_tax: total,
+    total_pretax_credit_amounts: [],
+    total_taxes: [],
+    webhooks_delivered_at: null,
+  } as unknown as Invoice)
+}
+
+export function subscriptionOf(world: World, invoice: Invoice): Subscription | undefined {
+  const id = invoice.parent?.subscription_details?.subscription
+  return id === undefined ? undefined : world.store.get('subscription', id)
+}
+
+/** Draft to open (or straight to paid when nothing is due). `intentId`: Checkout collected it before. */
+export function finalize(world: World, id: string, intentId?: string): Invoice {
+  const draft = world.need('invoice', id)
+  if (draft.status !== 'draft')
+    throw refused("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
+  world.deadlines.clear('invoice.finalize', id)
+  const customer = world.need('customer', draft.customer ?? '')
+  const sequence = customer.next_invoice_sequence ?? 1
+  const balance = intentId === undefined ? customer.balance : 0
+  const due = Math.max(0, draft.total + balance)
+  const left = customer.balance + (intentId === undefined ? draft.total - due : 0)
+  const open = world.update('invoice', id, {
+    status: 'open',
+    number: `${customer.invoice_prefix ?? ''}-${String(sequence).padStart(4, '0')}`,
+    amount_due: due,
+    amount_remaining: due,
+    starting_balance: customer.balance,
+    ending_balance: left,
+    automatically_finalizes_at: null,
+    effective_at: world.at,
+    hosted_invoice_url: `https://invoice.stripe.com/i/${id}`,
+    invoice_pdf: `https://pay.stripe.com/invoice/${id}/pdf`,
+    status_transitions: { ...draft.status_transitions, finalized_at: world.at },
+  })
+  const patch = { balance: left, currency: customer.currency ?? draft.currency }
+  world.update('customer', customer.id, patch, 'customer.updated')
+  world.update('customer', customer.id, { next_invoice_sequence: sequence + 1 })
+  if (draft.automatically_finalizes_at !== null) world.emitChange('invoice.updated', draft, open)
+  world.emit('invoice.finalized', open)
+  if (due === 0) return settle(world, id)
+  const intent =
+    intentId ??
+    newIntent(world, {
+      amount: due,
+      currency: open.currency,
+      customer: customer.id,
+      description:
+        open.billing_reason === 'subscription_create' ? 'Subscription creation' : 'Subscription update',
+      setup_future_usage: open.billing_reason === 'subscription_create' ? 'off_session' : null,
+    }).id
+  const payment: InvoicePayment = {
+    id: world.id('inpay'),
+    object: 'invoice_payment',
+    amount_paid: null,
+    amount_requested: due,
+    created: world.at,
+    currency: open.currency,
+    invoice: id,
+    is_default: true,
+    livemode: false,
+    payment: { payment_intent: intent, type: 'payment_intent' },
+    status: 'open',
+    status_transitions: { canceled_at: null, paid_at: null },
+  }
+  world.create('invoice_payment', payment)
+  world.update('payment_intent', intent, { _invoice: id })
+  return world.update('invoice', id, { _payment: payment.id })
+}
+
+/** The invoice's payment that can still be, or was, collected. */
+export function paymentOf(world: World, invoiceId: string): InvoicePayment | undefined {
+  const id = world.store.get('invoice', invoiceId)?._payment
+  return id === undefined ? undefined : world.store.get('invoice_payment', id)
+}
+
+export function invoiceOfIntent(world: World, intentId: string): Invoice | undefined {
+  const id = world.store.get('payment_intent', intentId)?._invoice
+  return id === undefined ? undefined : world.store.get('invoice', id)
+}
+
+/** Open to paid, with all that Stripe says about it. `outOfBand`: no money moved through Stripe. */
+export function settle(world: World, id: string, outOfBand = false): Invoice {
+  const open = world.need('invoice', id)
+  world.deadlines.clear('invoice.attempt', id)
+  const payment = paymentOf(world, id)
+  const collected = payment !== undefined && !outOfBand
+  const paid = world.update('invoice', id, {
+    status: 'paid',
+    amount_paid: open.amount_due,
+    amount_paid_off_stripe: outOfBand ? open.amount_due : 0,
+    amount_remaining: 0,
+    attempted: true,
+    attempt_count: collected ? open.attempt_count + 1 : open.attempt_count,
+    auto_advance: false,
+    next_payment_attempt: null,
+    status_transitions: { ...open.status_transitions, paid_at: world.at },
+  })
+  world.emitChange('invoice.updated', open, paid)
+  world.emit('invoice.paid', paid)
+  if (!outOfBand) world.emit('invoice.payment_succeeded', paid)
+  if (payment && collected) {
+    const done = world.update('invoice_payment', payment.id, {
+      status: 'paid',
+      amount_paid: open.amount_due,
+      status_transitions: { ...payment.status_transitions, paid_at: world.at },
+    })
+    world.emit('invoice_payment.paid', done)
+  } else if (payment) cancelPayment(world, payment, 'automatic')
+  afterPayment(world, paid)
+  return world.need('invoice', id)
+}
+
+export function cancelPayment(
+  world: World,
+  payment: InvoicePayment,
+  reason: 'automatic' | 'void_invoice',
+): void {
+  world.update('invoice_payment', payment.id, {
+    status: 'canceled',
+    status_transitions: { ...payment.status_transitions, canceled_at: world.at },
+  })
+  const intentId = payment.payment.payment_intent
+  if (intentId === undefined) return
+  const intent = world.update('payment_intent', intentId, {
+    status: 'canceled',
+    canceled_at: world.at,
+    cancellation_reason: reason,
+  })
+  world.emit('payment_intent.canceled', intent)
+}
+
+/** The card an invoice is charged to: its own, the subscription's, the customer's. */
+export function methodFor(world: World, invoice: Invoice): PaymentMethod | undefined {
+  const sub = subscriptionOf(world, invoice)
+  const customer = invoice.customer === null ? undefined : world.store.get('customer', invoice.customer)
+  const id =
+    invoice.default_payment_method ??
+    sub?.default_payment_method ??
+    customer?.invoice_settings?.default_payment_method
+  return id === null || id === undefined ? undefined : world.store.get('payment_method', id)
+}
+
+/** One attempt to collect an open invoice. */
+export function attempt(
+  world: World,
+  id: string,
+  how: { method?: PaymentMethod | undefined; offSession: boolean; automatic: boolean; challenge?: boolean },
+): { outcome: Outcome | 'no_method'; invoice: Invoice } {
+  const open = world.need('invoice', id)
+  const intentId = paymentOf(world, id)?.payment.payment_intent
+  const method = how.method ?? methodFor(world, open)
+  if (intentId === undefined) throw refused('This invoice has no payment to collect.')
+  if (!method) return { outcome: 'no_method', invoice: missed(world, open, how.automatic, 'no_method') }
+  if (method.customer === null && open.customer !== null && !isTestCard(method).decline)
+    attach(world, method, open.customer)
+  const { outcome } = collect(world, intentId, method, {
+    offSession: how.offSession,
+    authenticated: false,
+    challenge: how.challenge ?? how.automatic,
+  })
+  if (outcome === 'succeeded') return { outcome, invoice: settle(world, id) }
+  return { outcome, invoice: missed(world, open, how.automatic, outcome) }
+}
+
+const RETRY_DAYS = [3, 5, 7]
+
+function missed(world: World, open: Invoice, automatic: boolean, outcome: Outcome | 'no_method'): Invoice {
+  const count = open.attempt_count + 1
+  const days = open.billing_reason === 'subscription_create' ? undefined : RETRY_DAYS[count - 1]
+  const next = automatic
+    ? days === undefined
+      ? null
+      : world.at + days * 24 * HOUR
+    : open.next_payment_attempt
+  if (automatic && next !== null) world.deadlines.set('invoice.attempt', open.id, next * 1000)
+  const after = world.update('invoice', open.id, {
+    attempted: true,
+    attempt_count: count,
+    next_payment_attempt: next,
+  })
+  world.emitChange('invoice.updated', open, after)
+  if (outcome === 'requires_action') world.emit('invoice.payment_action_required', after)
+  world.emit('invoice.payment_failed', after)
+  afterFailure(world, after, automatic && next === null)
+  return world.need('invoice', open.id)
+}

@@ -1,0 +1,210 @@
+// Subscriptions: create, read, change, cancel, resume.
+import { endSubscription } from '../cancel.ts'
+import { announce, cancelNow, turnPeriod, warnTrial } from '../cycle.ts'
+import { invalid, missing, refused } from '../error.ts'
+import { newestFirst, pageOf } from '../list.ts'
+import {
+  any,
+  bool,
+  either,
+  emptyable,
+  feedback,
+  hash,
+  int,
+  list,
+  mergeMetadata,
+  metadata,
+  oneOf,
+  required,
+  str,
+} from '../param.ts'
+import { listShape, pageShape, route, type Resource } from '../router.ts'
+import { subscribe, trialEnd, type NewItem } from '../subscribing.ts'
+import { expireIncomplete, isOver } from '../subscription-state.ts'
+import type { World } from '../world.ts'
+import { liveCustomer } from '../customer.ts'
+import { resolvePrice } from '../catalogue.ts'
+import { billingMode, priceData, trialSettings } from '../shape.ts'
+import { changeSubscription, endPatch, resume } from '../subscription-change.ts'
+
+const cancellationDetails = hash({ comment: emptyable(str), feedback: emptyable(feedback) })
+const paymentSettings = hash({
+  save_default_payment_method: oneOf('off', 'on_subscription'),
+  payment_method_types: any,
+  payment_method_options: any,
+})
+const behavior = oneOf(
+  'allow_incomplete',
+  'default_incomplete',
+  'error_if_incomplete',
+  'pending_if_incomplete',
+)
+const cancelAt = emptyable(either(oneOf('min_period_end', 'max_period_end'), int))
+
+const shape = {
+  cancel_at: cancelAt,
+  cancel_at_period_end: bool,
+  default_payment_method: emptyable(str),
+  description: emptyable(str),
+  metadata,
+  payment_behavior: behavior,
+  payment_settings: paymentSettings,
+  proration_behavior: oneOf('always_invoice', 'create_prorations', 'none'),
+  trial_end: either(oneOf('now'), int),
+  trial_settings: trialSettings,
+  collection_method: oneOf('charge_automatically', 'send_invoice'),
+  days_until_due: int,
+  off_session: bool,
+  automatic_tax: any,
+}
+
+export const subscription: Resource = {
+  routes: [
+    route(
+      'POST',
+      '/v1/subscriptions',
+      {
+        ...shape,
+        customer: required(str),
+        items: required(
+          list(
+            hash({
+              price: str,
+              price_data: hash({ ...priceData, product: required(str) }),
+              quantity: int,
+              metadata,
+            }),
+          ),
+        ),
+        billing_mode: billingMode,
+        trial_period_days: int,
+        currency: str,
+      },
+      ({ world, params }) => {
+        liveCustomer(world, params.customer, 'customer')
+        const items = params.items.map((item, i): NewItem => {
+          const price = resolvePrice(world, item.price, item.price_data, `items[${i}]`)
+          return { price, quantity: item.quantity ?? 1, metadata: mergeMetadata({}, item.metadata) }
+        })
+        if (params.default_payment_method) ownMethod(world, params.default_payment_method, params.customer)
+        return subscribe(
+          world,
+          {
+            customer: params.customer,
+            items,
+            status: 'incomplete',
+            metadata: mergeMetadata({}, params.metadata),
+            default_payment_method: params.default_payment_method ?? null,
+            trial_end: trialEnd(world.at, params.trial_end, params.trial_period_days),
+            missing_payment_method:
+              params.trial_settings?.end_behavior.missing_payment_method ?? 'create_invoice',
+            billing_mode: params.billing_mode?.type ?? 'flexible',
+            description: params.description ?? null,
+            collection_method: params.collection_method ?? 'charge_automatically',
+            days_until_due: params.days_until_due ?? null,
+            save_default_payment_method: params.payment_settings?.save_default_payment_method ?? 'off',
+          },
+          {
+            behavior: params.payment_behavior ?? 'allow_incomplete',
+            offSession: params.off_session ?? false,
+            cancelAt: (sub) => endPatch(world, sub, params),
+          },
+        )
+      },
+    ),
+    route(
+      'GET',
+      '/v1/subscriptions',
+      {
+        ...listShape,
+        customer: str,
+        price: str,
+        status: str,
+        collection_method: str,
+      },
+      ({ world, params, path }) =>
+        pageOf(newestFirst(world.store.all('subscription')), params, path, 'subscription', (sub) => {
+          const { status } = params
+          if (params.customer !== undefined && sub.customer !== params.customer) return false
+          if (params.price !== undefined && !sub.items.data.some((i) => i.price.id === params.price))
+            return false
+          if (status === 'all') return true
+          if (status === 'ended') return isOver(sub)
+          return status === undefined ? !isOver(sub) : sub.status === status
+        }),
+    ),
+    route('GET', '/v1/subscriptions/:id', {}, ({ world, ids: [id = ''] }) => world.need('subscription', id)),
+    route(
+      'POST',
+      '/v1/subscriptions/:id',
+      {
+        ...shape,
+        items: list(hash({ id: str, price: str, quantity: int, deleted: bool, metadata })),
+        cancellation_details: cancellationDetails,
+        proration_date: int,
+      },
+      ({ world, ids: [id = ''], params }) => {
+        const sub = world.need('subscription', id)
+        if (params.default_payment_method) ownMethod(world, params.default_payment_method, sub.customer)
+        return changeSubscription(world, sub, params)
+      },
+    ),
+    route(
+      'DELETE',
+      '/v1/subscriptions/:id',
+      { cancellation_details: cancellationDetails, invoice_now: bool, prorate: bool },
+      ({ world, ids: [id = ''], params }) => {
+        const sub = world.need('subscription', id)
+        if (isOver(sub)) throw missing('subscription', id)
+        const said = params.cancellation_details
+        if (said) {
+          world.update('subscription', id, {
+            cancellation_details: {
+              comment: said.comment ?? null,
+              feedback: said.feedback ?? null,
+              feedback_option: null,
+              reason: 'cancellation_requested',
+            },
+          })
+        }
+        return endSubscription(world, id, 'cancellation_requested')
+      },
+    ),
+    route(
+      'POST',
+      '/v1/subscriptions/:id/resume',
+      { billing_cycle_anchor: any, proration_behavior: any, payment_behavior: behavior },
+      ({ world, ids: [id = ''] }) => {
+        const sub = world.need('subscription', id)
+        if (sub.status !== 'paused') throw refused('Only paused subscriptions can be resumed.')
+        return resume(world, sub)
+      },
+    ),
+    route(
+      'GET',
+      '/v1/subscription_items',
+      { ...pageShape, subscription: required(str) },
+      ({ world, params, path }) => {
+        const sub = world.need('subscription', params.subscription, 'subscription')
+        return pageOf(sub.items.data, params, path, 'subscription item')
+      },
+    ),
+  ],
+  deadlines: {
+    'subscription.period': turnPeriod,
+    'subscription.cancel': cancelNow,
+    'subscription.trial_will_end': warnTrial,
+    'subscription.upcoming': announce,
+    'subscription.expire': expireIncomplete,
+  },
+}
+
+function ownMethod(world: World, id: string, customer: string): void {
+  const method = world.need('payment_method', id, 'default_payment_method')
+  if (method.customer !== customer)
+    throw invalid(
+      `The customer does not have a payment method with the ID ${id}. The payment method must be attached to the customer.`,
+      'default_payment_method',
+      'resource_missing',
+    )
+}

@@ -1,0 +1,39 @@
+// Every resource the simulator has. A new one is a file and a line here.
+import type { Resource } from './router.ts'
+import { charge } from './resource/charge.ts'
+import { checkoutSession } from './resource/checkout-session.ts'
+import { customer } from './resource/customer.ts'
+import { event } from './resource/event.ts'
+import { invoice } from './resource/invoice.ts'
+import { invoicePayment } from './resource/invoice-payment.ts'
+import { paymentIntent } from './resource/payment-intent.ts'
+import { paymentMethod } from './resource/payment-method.ts'
+import { price } from './resource/price.ts'
+import { product } from './resource/product.ts'
+import { setupIntent } from './resource/setup-intent.ts'
+import { subscription } from './resource/subscription.ts'
+import { webhookEndpoint } from './resource/webhook-endpoint.ts'
+
+export const resources: Resource[] = [
+  customer,
+  paymentMethod,
+  product,
+  price,
+  checkoutSession,
+  subscription,
+  invoice,
+  invoicePayment,
+  paymentIntent,
+  charge,
+  setupIntent,
+  event,
+  webhookEndpoint,
+]
+
+export const routes = resources.flatMap((resource) => resource.routes)
+export const deadlines = Object.assign({}, ...resources.map((r) => r.deadlines ?? {})) as NonNullable<
+  Resource['deadlines']
+>
+export const includable = Object.assign({}, ...resources.map((r) => r.includable ?? {})) as NonNullable<
+  Resource['includable']
+>

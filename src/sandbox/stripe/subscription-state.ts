@@ -1,0 +1,95 @@
+// What a payment, a failed payment or the end does to a subscription's status.
+import { cancelPayment, paymentOf, subscriptionOf } from './invoicing.ts'
+import type { Invoice, Subscription, SubscriptionStatus } from './wire.ts'
+import type { World } from './world.ts'
+import { endSubscription } from './cancel.ts'
+
+export function isOver(sub: Subscription): boolean {
+  return sub.status === 'canceled' || sub.status === 'incomplete_expired'
+}
+
+export function setStatus(
+  world: World,
+  sub: Subscription,
+  status: SubscriptionStatus,
+  more: Partial<Subscription> = {},
+): Subscription {
+  return world.update('subscription', sub.id, { status, ...more }, 'customer.subscription.updated')
+}
+
+export function afterPayment(world: World, invoice: Invoice): void {
+  const sub = subscriptionOf(world, invoice)
+  if (!sub || isOver(sub)) return
+  world.deadlines.clear('subscription.expire', sub.id)
+  if (sub.status === 'incomplete') saveMethod(world, sub, invoice)
+  const now = world.need('subscription', sub.id)
+  if (
+    now.status === 'incomplete' ||
+    ((now.status === 'past_due' || now.status === 'unpaid') && isLatest(now, invoice))
+  ) {
+    setStatus(world, now, 'active')
+  }
+  const customer = world.store.get('customer', sub.customer)
+  if (customer?.delinquent === true && openInvoices(world, sub.id).length === 0)
+    world.update('customer', sub.customer, { delinquent: false }, 'customer.updated')
+}
+
+function isLatest(sub: Subscription, invoice: Invoice): boolean {
+  return sub.latest_invoice === invoice.id
+}
+
+/** `payment_settings[save_default_payment_method]=on_subscription` keeps the card that paid first. */
+function saveMethod(world: World, sub: Subscription, invoice: Invoice): void {
+  if (sub.payment_settings?.save_default_payment_method !== 'on_subscription') return
+  const intentId = paymentOf(world, invoice.id)?.payment.payment_intent
+  const intent = intentId === undefined ? undefined : world.store.get('payment_intent', intentId)
+  if (intent?.payment_method)
+    world.update('subscription', sub.id, { default_payment_method: intent.payment_method })
+}
+
+/** `last`: no further retry is planned. */
+export function afterFailure(world: World, invoice: Invoice, last: boolean): void {
+  const sub = subscriptionOf(world, invoice)
+  if (!sub || isOver(sub) || sub.status === 'incomplete') return
+  const customer = world.store.get('customer', sub.customer)
+  if (customer && customer.delinquent !== true)
+    world.update('customer', customer.id, { delinquent: true }, 'customer.updated')
+  if (!last) {
+    if (sub.status === 'active' || sub.status === 'trialing') setStatus(world, sub, 'past_due')
+    return
+  }
+  const { afterRetries } = world.options
+  if (afterRetries === 'cancel') endSubscription(world, sub.id, 'payment_failed')
+  else if (sub.status !== afterRetries) setStatus(world, sub, afterRetries)
+}
+
+export function openInvoices(world: World, subId: string): Invoice[] {
+  return world.store
+    .all('invoice')
+    .filter((i) => i.status === 'open' && i.parent?.subscription_details?.subscription === subId)
+}
+
+export function voidInvoice(world: World, invoice: Invoice): Invoice {
+  world.deadlines.clear('invoice.attempt', invoice.id)
+  world.deadlines.clear('invoice.finalize', invoice.id)
+  const payment = paymentOf(world, invoice.id)
+  if (payment) cancelPayment(world, payment, 'void_invoice')
+  const after = world.update('invoice', invoice.id, {
+    status: 'void',
+    auto_advance: false,
+    next_payment_attempt: null,
+    status_transitions: { ...invoice.status_transitions, voided_at: world.at },
+  })
+  world.emitChange('invoice.updated', invoice, after)
+  world.emit('invoice.voided', after)
+  return after
+}
+
+/** 23 hours without a first payment. */
+export function expireIncomplete(world: World, subId: string): void {
+  const sub = world.store.get('subscription', subId)
+  if (sub?.status !== 'incomplete') return
+  world.deadlines.clear('subscription.period', subId)
+  for (const invoice of openInvoices(world, subId)) voidInvoice(world, invoice)
+  setStatus(world, world.need('subscription', subId), 'incomplete_expired', { ended_at: world.at })
+}

@@ -1,0 +1,43 @@
+/** What a person must look at. One open alert a kind and subject; raising it again counts. Never personal data. */
+import { and, count, eq, isNull, sql } from 'drizzle-orm'
+import type { Queryable } from './connect.ts'
+import { alert, orm, run } from './schema.ts'
+
+/**
+ * Raises an alert, or counts one that is open already.
+ * @param kind a slug such as `event_parked`
+ * @param subject the id of what it is about: ours or Stripe's
+ */
+export async function raiseAlert(
+  database: Queryable,
+  kind: string,
+  subject: string,
+  detail: string,
+): Promise<void> {
+  await run(
+    orm(database)
+      .insert(alert)
+      .values({ kind, subject, detail })
+      .onConflictDoUpdate({
+        target: [alert.kind, alert.subject],
+        targetWhere: isNull(alert.resolvedAt),
+        set: { times: sql`${alert.times} + 1`, lastAt: sql`clock_timestamp()`, detail },
+      }),
+  )
+}
+
+/** Closes an open alert. Nothing happens when there is none. */
+export async function resolveAlert(database: Queryable, kind: string, subject: string): Promise<void> {
+  await run(
+    orm(database)
+      .update(alert)
+      .set({ resolvedAt: sql`clock_timestamp()` })
+      .where(and(eq(alert.kind, kind), eq(alert.subject, subject), isNull(alert.resolvedAt))),
+  )
+}
+
+/** How many alerts are open. */
+export async function countOpenAlerts(database: Queryable): Promise<number> {
+  const [row] = await run(orm(database).select({ open: count() }).from(alert).where(isNull(alert.resolvedAt)))
+  return row?.open ?? 0
+}

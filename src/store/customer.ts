@@ -1,0 +1,50 @@
+/**
+ * Personal data, in this table and nowhere else (law 13). Plain SQL with parameters; nothing here is logged, and no
+ * other table may copy from it.
+ */
+import type { Client } from './connect.ts'
+import type { Texts } from './schema.ts'
+
+/** Who an account belongs to, as the product that uses us describes it. */
+export interface CustomerInput {
+  externalId: string | null
+  email: string | null
+  name: string | null
+  metadata: Texts
+}
+
+/**
+ * Writes the customer of a new account, inside the transaction that makes the account.
+ * @returns undefined, or the account that has this external id already
+ */
+export async function insertCustomer(
+  client: Client,
+  account: string,
+  input: CustomerInput,
+): Promise<string | undefined> {
+  const { rowCount } = await client.query(
+    `insert into customer (account_id, external_id, email, name, metadata) values ($1, $2, $3, $4, $5)
+     on conflict (external_id) do nothing`,
+    [account, input.externalId, input.email, input.name, JSON.stringify(input.metadata)],
+  )
+  if (rowCount === 1) return undefined
+  const { rows } = await client.query<{ account_id: string }>(
+    'select account_id from customer where external_id = $1',
+    [input.externalId],
+  )
+  return rows[0]?.account_id ?? 'unknown'
+}
+
+/** Keeps what the creation of an account was answered, byte for byte, so that a replay answers the same. */
+export async function keepAnswer(client: Client, account: string, answer: string): Promise<void> {
+  await client.query('update customer set answer = $2 where account_id = $1', [account, answer])
+}
+
+/** What the creation of an account was answered; undefined when it was erased since. */
+export async function readAnswer(client: Client, account: string): Promise<string | undefined> {
+  const { rows } = await client.query<{ answer: string | null }>(
+    'select answer from customer where account_id = $1',
+    [account],
+  )
+  return rows[0]?.answer ?? undefined
+}

@@ -1,0 +1,72 @@
+/** The twelve months of a paid year: written when it is paid, granted when due, also after the subscription ended. */
+import type { PendingEntitlement } from '../domain/subscription.ts'
+import type { Queryable } from './connect.ts'
+
+/** Every key written for a subscription, and the months that are not granted yet, soonest first. */
+export async function entitlementsOf(
+  database: Queryable,
+  subscription: string,
+): Promise<{ written: string[]; pending: PendingEntitlement[] }> {
+  const { rows } = await database.query<{
+    key: string
+    amount: string
+    due_at: Date
+    period_end: Date
+    expires_at: Date
+    payment_id: string
+    source: Record<string, string>
+    granted_at: Date | null
+  }>(
+    `select key, trim_scale(amount)::text as amount, due_at, period_end, expires_at, payment_id, source, granted_at
+       from entitlement where subscription_id = $1 order by due_at`,
+    [subscription],
+  )
+  return {
+    written: rows.map((row) => row.key),
+    pending: rows
+      .filter((row) => row.granted_at === null)
+      .map((row) => ({
+        key: row.key,
+        amount: row.amount,
+        dueAt: row.due_at.toISOString(),
+        periodEnd: row.period_end.toISOString(),
+        expiresAt: row.expires_at.toISOString(),
+        payment: row.payment_id,
+        source: row.source,
+      })),
+  }
+}
+
+/** Writes months that are not there yet; those that are stay as they were. */
+export async function writeEntitlements(
+  client: Queryable,
+  account: string,
+  subscription: string,
+  entitlements: PendingEntitlement[],
+): Promise<void> {
+  for (const one of entitlements) {
+    await client.query(
+      `insert into entitlement (key, account_id, subscription_id, payment_id, amount, due_at, period_end, expires_at, source)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (key) do nothing`,
+      [
+        one.key,
+        account,
+        subscription,
+        one.payment,
+        one.amount,
+        one.dueAt,
+        one.periodEnd,
+        one.expiresAt,
+        JSON.stringify(one.source),
+      ],
+    )
+  }
+}
+
+/** Notes that a month was granted. Does nothing for a key that is no entitlement's. */
+export async function markGranted(client: Queryable, key: string, at: Date): Promise<void> {
+  await client.query('update entitlement set granted_at = $2 where key = $1 and granted_at is null', [
+    key,
+    at,
+  ])
+}

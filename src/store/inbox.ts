@@ -1,0 +1,221 @@
+/**
+ * The inbox of signed events (law 5): each once by its id, until a run of its owner has observed after it. Rows are
+ * hints; nothing here decides about credits. Times are machine times.
+ */
+import type { Queryable } from './connect.ts'
+import { resolveAlert } from './alert.ts'
+
+/** An event as it is kept: ids, types and the allow-listed projection. */
+export interface InboxEvent {
+  id: string
+  type: string
+  /** Stripe's time, ISO */
+  created: string
+  livemode: boolean
+  apiVersion: string | null
+  objectId: string | null
+  /** id of the workflow that owns the object; null: nobody handles this, it is settled at once */
+  owner: string | null
+  payload: Record<string, unknown>
+}
+
+/** What became of a delivery. */
+export interface Stored {
+  /** first delivery of this event */
+  fresh: boolean
+  /** nobody has been woken for it yet, and somebody should be */
+  wake: boolean
+}
+
+/** The alert of a parked event; its subject is the event's id. */
+export const PARKED = 'event_parked'
+
+/** Stores an event once. A second delivery, also at the same moment, changes nothing. */
+export async function storeEvent(database: Queryable, event: InboxEvent): Promise<Stored> {
+  const { rowCount } = await database.query({
+    name: 'inbox_store',
+    text: `insert into processed_webhook_events
+             (event_id, type, api_version, livemode, object_id, owner, payload, created_at, settled_at)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, case when $6::text is null then clock_timestamp() end)
+           on conflict (event_id) do nothing`,
+    values: [
+      event.id,
+      event.type,
+      event.apiVersion,
+      event.livemode,
+      event.objectId,
+      event.owner,
+      JSON.stringify(event.payload),
+      event.created,
+    ],
+  })
+  if (rowCount === 1) return { fresh: true, wake: event.owner !== null }
+  const { rows } = await database.query<{ wake: boolean }>(
+    `select signalled_at is null and settled_at is null and parked_at is null as wake
+       from processed_webhook_events where event_id = $1`,
+    [event.id],
+  )
+  return { fresh: false, wake: rows[0]?.wake ?? false }
+}
+
+/** Notes that the owners of these events were woken, and gives them half a minute before the sweeper asks again. */
+export async function markSignalled(database: Queryable, eventIds: string[]): Promise<void> {
+  await database.query(
+    `update processed_webhook_events
+        set signalled_at = clock_timestamp(),
+            next_attempt_at = greatest(next_attempt_at, clock_timestamp() + interval '30 seconds')
+      where event_id = any($1) and signalled_at is null`,
+    [eventIds],
+  )
+}
+
+/** Events that a run of this owner has still to observe after. */
+export async function unsettledFor(
+  database: Queryable,
+  owner: string,
+): Promise<{ eventId: string; type: string }[]> {
+  const { rows } = await database.query<{ event_id: string; type: string }>(
+    `select event_id, type from processed_webhook_events
+      where owner = $1 and settled_at is null and parked_at is null order by received_at, event_id`,
+    [owner],
+  )
+  return rows.map((row) => ({ eventId: row.event_id, type: row.type }))
+}
+
+/** A run has observed after these events and nothing was left to do. */
+export async function settle(database: Queryable, eventIds: string[]): Promise<void> {
+  if (eventIds.length === 0) return
+  await database.query(
+    `update processed_webhook_events set settled_at = clock_timestamp()
+      where event_id = any($1) and settled_at is null`,
+    [eventIds],
+  )
+}
+
+/** An event whose owner is to be woken. */
+export interface DueEvent {
+  eventId: string
+  type: string
+  owner: string
+  /** how often it was taken from here, this time included */
+  attempts: number
+}
+
+/**
+ * Takes events whose owner is to be woken (again), oldest due first, and puts each off: 2 s, 4 s, … up to an hour.
+ * Two sweepers never take the same event.
+ */
+export async function dueEvents(database: Queryable, limit: number): Promise<DueEvent[]> {
+  const { rows } = await database.query<{ event_id: string; type: string; owner: string; attempts: number }>(
+    `with due as (
+       select event_id from processed_webhook_events
+        where settled_at is null and parked_at is null and owner is not null and next_attempt_at <= clock_timestamp()
+        order by next_attempt_at, event_id limit $1 for update skip locked
+     )
+     update processed_webhook_events e
+        set attempts = e.attempts + 1,
+            next_attempt_at = clock_timestamp()
+              + least(interval '1 hour', interval '2 seconds' * power(2, least(e.attempts, 20)))
+       from due where e.event_id = due.event_id
+     returning e.event_id, e.type, e.owner, e.attempts`,
+    [limit],
+  )
+  return rows.map((row) => ({
+    eventId: row.event_id,
+    type: row.type,
+    owner: row.owner,
+    attempts: row.attempts,
+  }))
+}
+
+/**
+ * Sets events aside for a person, each with an alert in the same statement. Those that are parked or settled already
+ * are left alone.
+ * @returns the ids of the events parked now
+ */
+export async function park(database: Queryable, eventIds: string[], reason: string): Promise<string[]> {
+  const { rows } = await database.query<{ event_id: string }>(
+    `with parked as (
+       update processed_webhook_events set parked_at = clock_timestamp(), parked_reason = $2
+        where event_id = any($1) and parked_at is null and settled_at is null
+        returning event_id, type
+     ), raised as (
+       insert into alert (kind, subject, detail) select $3, event_id, type || ': ' || $2 from parked
+       on conflict (kind, subject) where resolved_at is null
+       do update set times = alert.times + 1, last_at = clock_timestamp(), detail = excluded.detail
+     )
+     select event_id from parked`,
+    [eventIds, reason, PARKED],
+  )
+  return rows.map((row) => row.event_id)
+}
+
+/**
+ * Parks the poisoned: what was tried so often without settling, and is due to be tried again.
+ * @returns the ids of the events parked now
+ */
+export async function parkPoisoned(database: Queryable, maxAttempts: number): Promise<string[]> {
+  const { rows } = await database.query<{ event_id: string }>(
+    `select event_id from processed_webhook_events
+      where settled_at is null and parked_at is null and owner is not null
+        and attempts >= $1 and next_attempt_at <= clock_timestamp()`,
+    [maxAttempts],
+  )
+  const ids = rows.map((row) => row.event_id)
+  return ids.length === 0 ? [] : park(database, ids, `not settled after ${maxAttempts} attempts`)
+}
+
+/**
+ * Gives a parked event back to the sweeper, with fresh attempts, and closes its alert.
+ * @returns false when there is no such parked event
+ */
+export async function unparkEvent(database: Queryable, eventId: string): Promise<boolean> {
+  const { rowCount } = await database.query(
+    `update processed_webhook_events
+        set parked_at = null, parked_reason = null, attempts = 0, next_attempt_at = clock_timestamp()
+      where event_id = $1 and parked_at is not null`,
+    [eventId],
+  )
+  await resolveAlert(database, PARKED, eventId)
+  return rowCount === 1
+}
+
+export interface InboxCounts {
+  /** waiting for a run of their owner */
+  backlog: number
+  /** set aside for a person */
+  parked: number
+}
+
+/** How much of the inbox is not settled. */
+export async function countInbox(database: Queryable): Promise<InboxCounts> {
+  const { rows } = await database.query<InboxCounts>(
+    `select (select count(*)::int from processed_webhook_events
+              where settled_at is null and parked_at is null) as backlog,
+            (select count(*)::int from processed_webhook_events
+              where settled_at is null and parked_at is not null) as parked`,
+  )
+  return rows[0] ?? { backlog: 0, parked: 0 }
+}
+
+/** How many events of each type came that nobody handles. */
+export async function countUnhandled(database: Queryable): Promise<{ type: string; events: number }[]> {
+  const { rows } = await database.query<{ type: string; events: number }>(
+    `select type, count(*)::int as events from processed_webhook_events
+      where owner is null group by type order by type`,
+  )
+  return rows
+}
+
+/** Events that were set aside, oldest first. */
+export async function parkedEvents(
+  database: Queryable,
+  limit: number,
+): Promise<{ eventId: string; type: string; owner: string | null; reason: string }[]> {
+  const { rows } = await database.query<{ event_id: string; type: string; owner: string | null; parked_reason: string }>(
+    `select event_id, type, owner, parked_reason from processed_webhook_events
+      where parked_at is not null and settled_at is null order by parked_at limit $1`,
+    [limit],
+  )
+  return rows.map((row) => ({ eventId: row.event_id, type: row.type, owner: row.owner, reason: row.parked_reason }))
+}

@@ -1,0 +1,72 @@
+/** The workflow's side of the subscription table: keeps the mirror of what Stripe says. It never decides money. */
+import type { Mirror } from '../domain/subscription.ts'
+import type { Queryable } from './connect.ts'
+
+/**
+ * Writes the mirror of a subscription. Call it with the account's wallet locked: the first live subscription of an
+ * account and plan group is its primary, another one is stored as `duplicate`.
+ * @returns the role, and what changed in its life since the last time, for the audit
+ */
+export async function keepMirror(
+  client: Queryable,
+  mirror: Mirror,
+): Promise<{ role: 'primary' | 'duplicate'; changed: Record<string, string | null> | undefined }> {
+  const before = (
+    await client.query<{
+      role: 'primary' | 'duplicate'
+      status: string
+      cancel_at: Date | null
+      plan: string | null
+    }>('select role, status, cancel_at, plan from subscription where id = $1', [mirror.id])
+  ).rows[0]
+  const role = before?.role ?? (await roleOf(client, mirror))
+  await client.query(
+    `insert into subscription (id, account_id, order_id, role, plan, plan_group, interval, price_id, quantity, status,
+       current_period_start, current_period_end, anchor, cancel_at, ended_at, deadline_at, attention, observed_at, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+     on conflict (id) do update set
+       plan = excluded.plan, plan_group = excluded.plan_group, interval = excluded.interval,
+       price_id = excluded.price_id, quantity = excluded.quantity, status = excluded.status,
+       current_period_start = excluded.current_period_start, current_period_end = excluded.current_period_end,
+       anchor = excluded.anchor, cancel_at = excluded.cancel_at, ended_at = excluded.ended_at,
+       deadline_at = excluded.deadline_at, attention = excluded.attention, observed_at = excluded.observed_at`,
+    [
+      mirror.id,
+      mirror.account,
+      mirror.order,
+      role,
+      mirror.plan,
+      mirror.group,
+      mirror.interval,
+      mirror.priceId,
+      mirror.quantity,
+      mirror.status,
+      mirror.periodStart,
+      mirror.periodEnd,
+      mirror.anchor,
+      mirror.cancelAt,
+      mirror.endedAt,
+      mirror.deadline,
+      mirror.attention ?? (role === 'duplicate' ? 'duplicate_subscription' : null),
+      mirror.observedAt,
+      mirror.created,
+    ],
+  )
+  const cancelAt = before?.cancel_at?.toISOString() ?? null
+  const same = before?.status === mirror.status && cancelAt === mirror.cancelAt && before.plan === mirror.plan
+  return {
+    role,
+    changed: same
+      ? undefined
+      : { status: mirror.status, plan: mirror.plan, cancel_at: mirror.cancelAt, role },
+  }
+}
+
+async function roleOf(client: Queryable, mirror: Mirror): Promise<'primary' | 'duplicate'> {
+  const { rowCount } = await client.query(
+    `select 1 from subscription where account_id = $1 and plan_group = $2 and role = 'primary'
+       and status not in ('canceled', 'incomplete_expired')`,
+    [mirror.account, mirror.group],
+  )
+  return rowCount === 0 ? 'primary' : 'duplicate'
+}

@@ -1,0 +1,265 @@
+/**
+ * The few calls we make to Stripe, each with a key made from what it makes. Owns the pinned API version and turns
+ * Stripe's objects into facts: money as strings, times as instants. It decides nothing.
+ */
+import Stripe from 'stripe'
+import type { Instant } from '../domain/calendar.ts'
+import type { CatalogPrice } from '../domain/catalog.ts'
+import { stripeKey } from '../domain/id.ts'
+import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription.ts'
+
+/** The API version this code was written against. Webhook endpoints are created with it. */
+export const API_VERSION = '2026-10-28.endive'
+
+/** Metadata that ties Stripe's objects to ours. */
+export const METADATA = { account: 'perennial_account', order: 'perennial_order' } as const
+
+/**
+ * A client with time-outs set. The client's own retries are off: Temporal retries, with the same key, and shows it.
+ * @param sandboxUrl the local simulator; never with a live key
+ */
+export function stripeClient(apiKey: string, sandboxUrl?: string): Stripe {
+  if (sandboxUrl === undefined) {
+    return new Stripe(apiKey, { apiVersion: API_VERSION, maxNetworkRetries: 0, timeout: 15_000 })
+  }
+  if (!/^(sk|rk)_test_/.test(apiKey)) throw new Error('only a test key may reach the Stripe sandbox')
+  const { hostname, port } = new URL(sandboxUrl)
+  return new Stripe(apiKey, {
+    apiVersion: API_VERSION,
+    maxNetworkRetries: 0,
+    timeout: 15_000,
+    host: hostname,
+    port,
+    protocol: 'http',
+  })
+}
+
+export interface CheckoutFacts {
+  id: string
+  /** open, complete, expired */
+  status: string
+  url: string | null
+  subscription: string | null
+  customer: string | null
+  expiresAt: Instant
+}
+
+/** Stripe's subscription with the customer by which its account is found. */
+export type StripeSubscription = SubscriptionFacts & { customer: string }
+
+export interface CheckoutOrder {
+  order: string
+  account: string
+  customer: string
+  price: string
+  successUrl: string
+  cancelUrl: string
+  expiresAt: Instant
+}
+
+export type Gateway = ReturnType<typeof createGateway>
+
+export function createGateway(stripe: Stripe) {
+  return {
+    /** The subscription as it is now; undefined when Stripe has none of that id. */
+    async subscription(id: string): Promise<StripeSubscription | undefined> {
+      const found = await unlessMissing(stripe.subscriptions.retrieve(id))
+      return found === undefined ? undefined : subscriptionFacts(found)
+    },
+
+    /** Every invoice of a subscription, oldest first, with all its lines. */
+    async invoices(subscription: string): Promise<InvoiceFacts[]> {
+      const invoices: InvoiceFacts[] = []
+      const pages = stripe.invoices.list({ subscription, limit: 100, expand: ['data.payments'] })
+      for await (const invoice of pages) {
+        const lines = [...invoice.lines.data]
+        if (invoice.lines.has_more) {
+          lines.length = 0
+          for await (const line of stripe.invoices.listLineItems(invoice.id, { limit: 100 })) lines.push(line)
+        }
+        invoices.push(invoiceFacts(invoice, lines))
+      }
+      return invoices.reverse()
+    },
+
+    /** Subscriptions that Stripe may still bill, page by page. */
+    async *liveSubscriptions(): AsyncGenerator<StripeSubscription> {
+      for await (const subscription of stripe.subscriptions.list({ limit: 100 }))
+        yield subscriptionFacts(subscription)
+    },
+
+    /** Makes the account's customer, once. Personal data goes to Stripe and is kept nowhere on the way. */
+    async createCustomer(
+      account: string,
+      person: { email: string | null; name: string | null },
+    ): Promise<string> {
+      const customer = await stripe.customers.create(
+        {
+          metadata: { [METADATA.account]: account },
+          ...(person.email === null ? {} : { email: person.email }),
+          ...(person.name === null ? {} : { name: person.name }),
+        },
+        { idempotencyKey: stripeKey.customer(account) },
+      )
+      return customer.id
+    },
+
+    /** Opens the hosted page of an order, once. */
+    async openCheckout(order: CheckoutOrder): Promise<CheckoutFacts> {
+      const metadata = { [METADATA.account]: order.account, [METADATA.order]: order.order }
+      const session = await stripe.checkout.sessions.create(
+        {
+          mode: 'subscription',
+          ui_mode: 'hosted_page',
+          customer: order.customer,
+          client_reference_id: order.order,
+          line_items: [{ price: order.price, quantity: 1 }],
+          success_url: order.successUrl,
+          cancel_url: order.cancelUrl,
+          expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
+          metadata,
+          subscription_data: { metadata, billing_mode: { type: 'flexible' } },
+        },
+        { idempotencyKey: stripeKey.checkout(order.order) },
+      )
+      return checkoutFacts(session)
+    },
+
+    async checkout(session: string): Promise<CheckoutFacts | undefined> {
+      const found = await unlessMissing(stripe.checkout.sessions.retrieve(session))
+      return found === undefined ? undefined : checkoutFacts(found)
+    },
+
+    /** Has Stripe stop at the end of the paid period, and answers what it then holds. */
+    async cancelAtPeriodEnd(subscription: string, command: string): Promise<StripeSubscription> {
+      return subscriptionFacts(
+        await stripe.subscriptions.update(
+          subscription,
+          { cancel_at_period_end: true },
+          { idempotencyKey: stripeKey.cancel(command) },
+        ),
+      )
+    },
+
+    /**
+     * Finds the price of the catalogue by its lookup key, or makes it and its product.
+     * @throws Error when Stripe's price differs from the catalogue: a price cannot be changed, only succeeded
+     */
+    async ensurePrice(price: CatalogPrice): Promise<string> {
+      const found = (await stripe.prices.list({ lookup_keys: [price.lookupKey], limit: 1 })).data[0]
+      if (found === undefined) return await createPrice(price)
+      const same =
+        String(found.unit_amount) === price.unitAmount &&
+        found.currency === price.currency &&
+        found.recurring?.interval === price.interval &&
+        found.recurring.interval_count === 1
+      if (!same) {
+        throw new Error(
+          `the price ${found.id} in Stripe differs from ${price.lookupKey} in the catalogue: raise the catalogue's version`,
+        )
+      }
+      return found.id
+    },
+  }
+
+  async function createPrice(price: CatalogPrice): Promise<string> {
+    const product = await stripe.products.create(
+      { name: price.planName, metadata: { perennial_plan: price.plan } },
+      { idempotencyKey: stripeKey.product(price.plan) },
+    )
+    const created = await stripe.prices.create(
+      {
+        product: product.id,
+        currency: price.currency,
+        unit_amount: Number.parseInt(price.unitAmount, 10),
+        recurring: { interval: price.interval },
+        lookup_key: price.lookupKey,
+        metadata: { perennial_plan: price.plan },
+      },
+      { idempotencyKey: stripeKey.price(price.lookupKey) },
+    )
+    return created.id
+  }
+}
+
+async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call
+  } catch (error) {
+    if (error instanceof Stripe.errors.StripeError && error.code === 'resource_missing') return undefined
+    throw error
+  }
+}
+
+function instant(seconds: number): Instant
+function instant(seconds: number | null | undefined): Instant | null
+function instant(seconds: number | null | undefined): Instant | null {
+  return seconds == null ? null : new Date(seconds * 1000).toISOString()
+}
+
+function idOf(reference: string | { id: string } | null | undefined): string | null {
+  if (reference == null) return null
+  return typeof reference === 'string' ? reference : reference.id
+}
+
+function subscriptionFacts(subscription: Stripe.Subscription): StripeSubscription {
+  const items = subscription.items.data
+  const item = items[0]
+  return {
+    id: subscription.id,
+    account: subscription.metadata[METADATA.account] ?? null,
+    order: subscription.metadata[METADATA.order] ?? null,
+    customer: idOf(subscription.customer) ?? '',
+    status: subscription.status,
+    priceId: item?.price.id ?? null,
+    quantity: item?.quantity ?? 1,
+    periodStart: instant(item?.current_period_start),
+    // flexible billing lets items differ: the earliest end is when something next happens
+    periodEnd: items.length === 0 ? null : instant(Math.min(...items.map((each) => each.current_period_end))),
+    anchor: instant(subscription.billing_cycle_anchor),
+    cancelAt: instant(subscription.cancel_at),
+    cancelAtPeriodEnd: subscription.cancel_at_period_end,
+    endedAt: instant(subscription.ended_at),
+    created: instant(subscription.created),
+  }
+}
+
+function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]): InvoiceFacts {
+  const paid = invoice.payments?.data.find((payment) => payment.status === 'paid')
+  return {
+    id: invoice.id,
+    status: invoice.status ?? 'draft',
+    reason: invoice.billing_reason ?? 'manual',
+    currency: invoice.currency,
+    amountPaid: String(invoice.amount_paid),
+    payment: idOf(paid?.payment.payment_intent) ?? invoice.id,
+    paidAt: instant(invoice.status_transitions.paid_at),
+    finalizesAt: instant(invoice.automatically_finalizes_at),
+    nextAttemptAt: instant(invoice.next_payment_attempt),
+    lines: lines.map((line) => {
+      const item =
+        line.parent?.type === 'subscription_item_details' ? line.parent.subscription_item_details : null
+      return {
+        id: line.id,
+        priceId: item == null ? null : idOf(line.pricing?.price_details?.price),
+        proration: item?.proration ?? false,
+        quantity: line.quantity,
+        amount: String(line.amount),
+        discount: String((line.discount_amounts ?? []).reduce((sum, each) => sum + each.amount, 0)),
+        periodStart: instant(line.period.start),
+        periodEnd: instant(line.period.end),
+      }
+    }),
+  }
+}
+
+function checkoutFacts(session: Stripe.Checkout.Session): CheckoutFacts {
+  return {
+    id: session.id,
+    status: session.status ?? 'open',
+    url: session.url,
+    subscription: idOf(session.subscription),
+    customer: idOf(session.customer),
+    expiresAt: instant(session.expires_at),
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * The life of one thing (law 5): wake, observe, decide, apply, until nothing is left to do; then wait for the next
+ * wake or the next deadline. Webhooks, commands and timers all end in the same pass, so their order cannot matter.
+ */
+import {
+  ActivityFailure,
+  allHandlersFinished,
+  ApplicationFailure,
+  condition,
+  isCancellation,
+  log,
+  setCurrentDetails,
+  setDefaultSignalHandler,
+  setHandler,
+  sleep,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow'
+import type { SearchAttributePair, UpdateDefinition } from '@temporalio/common'
+import { type Instant, msBetween } from '../domain/calendar.ts'
+import { ATTRIBUTE, type CommandAnswer, type CommandMessage, type Wake, wakeSignal } from './message.ts'
+import { attentionActivities } from './proxy.ts'
+
+/** What one pass found and left. */
+export interface Pass {
+  /** business time of the observation */
+  at: Instant
+  /** when to look again by itself; null: never */
+  deadline: Instant | null
+  /** nothing is left to do, now or later */
+  over: boolean
+  /** when this changes, the next period begins and the run is continued as new */
+  turn: string | null
+  /** why a person must look, or null */
+  attention: string | null
+  /** what a support person reads in the Temporal UI; Markdown */
+  details: string
+  attributes: SearchAttributePair[]
+}
+
+export interface Entity {
+  /** observes, decides, applies; safe to run at any time and any number of times */
+  pass: () => Promise<Pass>
+  commands: {
+    update: UpdateDefinition<CommandAnswer, [CommandMessage]>
+    run: (command: string) => Promise<CommandAnswer>
+  }[]
+  /** ends this run and begins the next */
+  renew: () => Promise<never>
+}
+
+interface Waiting {
+  command: string
+  run: (command: string) => Promise<CommandAnswer>
+  resolve: (answer: CommandAnswer) => void
+  reject: (failure: Error) => void
+}
+
+/** Stripe tells one fact in several events within a moment: gather them into one pass. */
+const GATHER_MS = 500
+/** One timer is never longer than this; the deadline itself is absolute. */
+const LONGEST_WAIT_MS = 30 * 24 * 3_600_000
+const RETRY_FIRST_MS = 60_000
+const RETRY_MAX_MS = 3_600_000
+
+/** Lives until over. Never fails: what will not pass parks the entity, says so, and is tried again. */
+export async function live(entity: Entity): Promise<void> {
+  const id = workflowInfo().workflowId
+  const waiting: Waiting[] = []
+  let woken: Wake | undefined
+  let dirty = true
+  let turn: string | null | undefined
+  let failures = 0
+  let shown = ''
+  let parked: string | null = null
+
+  setHandler(wakeSignal, (wake) => {
+    dirty = true
+    woken = wake
+  })
+  // A message of a newer or older version is still a reason to look.
+  setDefaultSignalHandler((name) => {
+    log.warn('a signal that this version does not know', { name })
+    dirty = true
+  })
+  for (const { update, run } of entity.commands) {
+    setHandler(
+      update,
+      ({ command }) =>
+        new Promise<CommandAnswer>((resolve, reject) => {
+          waiting.push({ command, run, resolve, reject })
+        }),
+      {
+        validator: (message) => {
+          if (!/^cmd_[A-Za-z0-9]+$/.test(message?.command)) {
+            throw ApplicationFailure.nonRetryable('a command is named by its id', 'InvalidCommand')
+          }
+        },
+      },
+    )
+  }
+
+  for (;;) {
+    if (woken?.reason === 'webhook') await sleep(GATHER_MS, { summary: 'gather wakes' })
+    woken = undefined
+    const answered: (() => void)[] = []
+    for (const one of waiting.splice(0)) answered.push(await carryOut(one))
+    dirty = false
+    const pass = await tryPass()
+    // Answered after the pass, so that whoever asked reads what the command did.
+    for (const answer of answered) answer()
+
+    const idle = () => !dirty && waiting.length === 0
+    const renewing = pass !== undefined && (workflowInfo().continueAsNewSuggested || turnedTo(pass.turn))
+    if (idle() && (pass?.over === true || renewing)) {
+      await condition(allHandlersFinished)
+      if (idle() && pass?.over === true) return
+      if (idle()) return await entity.renew()
+    }
+    await condition(() => !idle(), waitFor(pass), { summary: waitSummary(pass) })
+  }
+
+  async function tryPass(): Promise<Pass | undefined> {
+    try {
+      const pass = await entity.pass()
+      failures = 0
+      await show(pass)
+      return pass
+    } catch (error) {
+      if (isCancellation(error)) throw error
+      failures += 1
+      const reason = reasonOf(error)
+      log.error('a pass failed; it will be tried again', { failures, reason })
+      setCurrentDetails(`**Needs attention**: ${reason}\n\nIt will be tried again by itself.`)
+      await attend(reason, isFinal(error))
+      return undefined
+    }
+  }
+
+  async function attend(reason: string | null, final: boolean): Promise<void> {
+    if (reason === parked && !final) return
+    if (reason !== null) await attentionActivities.raiseAttention({ owner: id, reason, final })
+    else await attentionActivities.clearAttention({ owner: id })
+    upsertSearchAttributes([{ key: ATTRIBUTE.attention, value: reason !== null }])
+    parked = reason
+  }
+
+  async function show(pass: Pass): Promise<void> {
+    setCurrentDetails(pass.details)
+    const seen = JSON.stringify(pass.attributes)
+    // each upsert is an event in the history: only on a change
+    if (seen !== shown) upsertSearchAttributes(pass.attributes)
+    shown = seen
+    await attend(pass.attention, false)
+  }
+
+  function turnedTo(next: string | null): boolean {
+    const before = turn
+    turn = next
+    return before !== undefined && before !== next
+  }
+
+  function waitFor(pass: Pass | undefined): number {
+    if (pass === undefined) return Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MAX_MS)
+    if (pass.deadline === null) return LONGEST_WAIT_MS
+    return Math.min(Math.max(msBetween(pass.at, pass.deadline), 1_000), LONGEST_WAIT_MS)
+  }
+}
+
+function waitSummary(pass: Pass | undefined): string {
+  if (pass === undefined) return 'try again'
+  return pass.deadline === null ? 'until woken' : `until ${pass.deadline}`
+}
+
+async function carryOut({ command, run, resolve, reject }: Waiting): Promise<() => void> {
+  try {
+    const answer = await run(command)
+    return () => resolve(answer)
+  } catch (error) {
+    if (isCancellation(error)) throw error
+    // only the update fails, and its row stays pending: a sweeper sends it again
+    return () => reject(ApplicationFailure.nonRetryable(reasonOf(error), 'CommandFailed'))
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const cause = error instanceof ActivityFailure && error.cause !== undefined ? error.cause : error
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
+function isFinal(error: unknown): boolean {
+  return (
+    error instanceof ActivityFailure &&
+    error.cause instanceof ApplicationFailure &&
+    error.cause.nonRetryable === true
+  )
+}

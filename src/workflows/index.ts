@@ -1,0 +1,4 @@
+/** What the worker runs. Every export is a workflow type. */
+export { checkout } from './checkout.ts'
+export { duty } from './duty.ts'
+export { subscription } from './subscription.ts'

@@ -1,0 +1,92 @@
+/** How to reach the workflow that owns a thing, from outside: wake it, or have it carry out a command. */
+import { type Client, WithStartWorkflowOperation } from '@temporalio/client'
+import type { Workflow } from '@temporalio/common'
+import { orderOf } from '../domain/id.ts'
+import { type CommandAnswer, type CommandMessage, type Wake, WORKFLOW, wakeSignal } from './message.ts'
+
+/** What is needed to reach workflows. */
+export interface Reach {
+  client: Client
+  taskQueue: string
+}
+
+/** How long a call to Temporal may take, in milliseconds. The SDK's own default is to wait for ever. */
+const WAKE_TIMEOUT_MS = 2_000
+
+function start(owner: string, taskQueue: string) {
+  return {
+    type: orderOf(owner) === undefined ? WORKFLOW.subscription : WORKFLOW.checkout,
+    options: {
+      workflowId: owner,
+      taskQueue,
+      args: [{ schemaVersion: 1 as const }],
+      // Every run rehydrates from Postgres and Stripe, so starting a closed or forgotten one again is safe.
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE' as const,
+      workflowIdConflictPolicy: 'USE_EXISTING' as const,
+      staticSummary: owner,
+    },
+  }
+}
+
+/**
+ * Wakes the owner, starting it when it does not run. Durable when it returns, whether or not a worker lives.
+ * @throws when Temporal does not answer within two seconds
+ */
+export async function wakeOwner({ client, taskQueue }: Reach, owner: string, wake: Wake): Promise<void> {
+  const { type, options } = start(owner, taskQueue)
+  await client.connection.withDeadline(Date.now() + WAKE_TIMEOUT_MS, () =>
+    client.workflow.signalWithStart(type, { ...options, signal: wakeSignal, signalArgs: [wake] }),
+  )
+}
+
+/** Starts the owner when it does not run. One that runs does not notice. */
+export async function adoptOwner({ client, taskQueue }: Reach, owner: string): Promise<void> {
+  const { type, options } = start(owner, taskQueue)
+  await client.connection.withDeadline(Date.now() + WAKE_TIMEOUT_MS, () =>
+    client.workflow.start(type, options),
+  )
+}
+
+/**
+ * Has the owner carry out a command and waits for its answer. The command id is the update's id, so a retry of this
+ * call joins the first; the command's row decides, so a run that forgot the update does it no second time.
+ * @param waitMs how long to wait for the answer
+ * @returns undefined when no answer came in time: the row stays pending and a sweeper sends it again
+ * @throws when Temporal refused for another reason
+ */
+export async function sendCommand(
+  { client, taskQueue }: Reach,
+  command: { id: string; owner: string; operation: string },
+  waitMs: number,
+): Promise<CommandAnswer | undefined> {
+  const until = Date.now() + waitMs
+  while (Date.now() < until) {
+    const { type, options } = start(command.owner, taskQueue)
+    try {
+      return await client.connection.withDeadline(until, () =>
+        client.workflow.executeUpdateWithStart<Workflow, CommandAnswer, [CommandMessage]>(command.operation, {
+          updateId: command.id,
+          args: [{ command: command.id }],
+          startWorkflowOperation: new WithStartWorkflowOperation(type, options),
+        }),
+      )
+    } catch (error) {
+      if (!isPassing(error)) throw error
+    }
+    // a closing run refuses updates for a moment (continue-as-new); the next try finds the next run
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  return undefined
+}
+
+const PASSING_GRPC = new Set([1, 4, 8, 9, 10, 14]) // cancelled, deadline, exhausted, precondition, aborted, unavailable
+
+function isPassing(error: unknown): boolean {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    if ('code' in at && typeof at.code === 'number' && PASSING_GRPC.has(at.code)) return true
+    if (at.name === 'WorkflowUpdateRPCTimeoutOrCancelledError' || at.name === 'WorkflowNotFoundError')
+      return true
+    if ('type' in at && at.type === 'AcceptedUpdateCompletedWorkflow') return true
+  }
+  return false
+}

@@ -1,0 +1,34 @@
+/** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
+import { proxyActivities } from '@temporalio/workflow'
+import type { CheckoutActivities } from '../activities/checkout.ts'
+import type { DutyActivities } from '../activities/duty.ts'
+import type { SubscriptionActivities } from '../activities/subscription.ts'
+
+/**
+ * Postgres and Stripe calls of an entity. What cannot be retried fails at once; everything else is tried for ten
+ * minutes, after which the entity shows that it needs attention and tries again later.
+ */
+const entity = {
+  startToCloseTimeout: '60 seconds',
+  scheduleToCloseTimeout: '10 minutes',
+  retry: { initialInterval: '500 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },
+} as const
+
+/** Telling a person must not fail: it is tried for as long as it takes. */
+const telling = {
+  startToCloseTimeout: '20 seconds',
+  retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute' },
+} as const
+
+/** A duty is started again by its schedule, so it gives up early. A worker that dies is noticed by its silence. */
+const batch = {
+  startToCloseTimeout: '5 minutes',
+  heartbeatTimeout: '30 seconds',
+  retry: { initialInterval: '1 second', maximumAttempts: 3 },
+} as const
+
+export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
+export const checkoutActivities = proxyActivities<CheckoutActivities>(entity)
+export const attentionActivities =
+  proxyActivities<Pick<SubscriptionActivities, 'raiseAttention' | 'clearAttention'>>(telling)
+export const dutyActivities = proxyActivities<DutyActivities>(batch)

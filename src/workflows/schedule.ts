@@ -1,0 +1,36 @@
+/** The duties and when they run: Temporal schedules, made or brought up to date at every start of a worker. */
+import { type Client, ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client'
+import { workflowId } from '../domain/id.ts'
+import { type DutyInput, WORKFLOW } from './message.ts'
+
+/** Every duty: how often it runs. One that is still running is not started twice. */
+export const DUTIES: { duty: DutyInput['duty']; every: '30 seconds' | '10 minutes' }[] = [
+  { duty: 'sweep', every: '30 seconds' },
+  { duty: 'adopt', every: '10 minutes' },
+]
+
+/** Makes the schedules what `DUTIES` says, and runs each duty once now: a start finds what was lost while down. */
+export async function ensureSchedules(client: Client, taskQueue: string): Promise<void> {
+  for (const { duty, every } of DUTIES) {
+    const scheduleId = workflowId.duty(duty, taskQueue)
+    const schedule = {
+      spec: { intervals: [{ every }] },
+      action: {
+        type: 'startWorkflow' as const,
+        workflowType: WORKFLOW.duty,
+        workflowId: scheduleId,
+        taskQueue,
+        args: [{ duty }],
+        workflowRunTimeout: '10 minutes' as const,
+      },
+      policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1 minute' as const },
+    }
+    try {
+      await client.schedule.create({ scheduleId, ...schedule })
+    } catch (error) {
+      if (!(error instanceof ScheduleAlreadyRunning)) throw error
+      await client.schedule.getHandle(scheduleId).update((before) => ({ ...schedule, state: before.state }))
+    }
+    await client.schedule.getHandle(scheduleId).trigger()
+  }
+}

@@ -1,0 +1,62 @@
+/** The life of one subscription, identified by Stripe's id: first payment, renewals, entitlements, the end. */
+import { continueAsNew, workflowInfo } from '@temporalio/workflow'
+import { decideSubscription, type SubscriptionPlan } from '../domain/subscription.ts'
+import { live, type Pass } from './entity.ts'
+import { ATTRIBUTE, cancelUpdate, type SubscriptionInput } from './message.ts'
+import { subscriptionActivities } from './proxy.ts'
+
+const { observeSubscription, applySubscription, settleEvents, cancelSubscription } = subscriptionActivities
+
+export async function subscription(input: SubscriptionInput): Promise<void> {
+  const id = workflowInfo().workflowId
+  await live({
+    pass: () => pass(id),
+    commands: [{ update: cancelUpdate, run: (command) => cancelSubscription({ subscription: id, command }) }],
+    renew: () => continueAsNew<typeof subscription>(input),
+  })
+}
+
+async function pass(id: string): Promise<Pass> {
+  const { observation, events, at } = await observeSubscription({ subscription: id })
+  const plan = observation === null ? undefined : decideSubscription(observation)
+  if (plan === undefined) {
+    // Nothing of ours: its events are done with, and so is the run.
+    await settleEvents({ events })
+    const details =
+      observation === null ? 'Stripe has no such subscription.' : 'It belongs to no account of ours.'
+    return { at, deadline: null, over: true, turn: null, attention: null, details, attributes: [] }
+  }
+  const { role } = await applySubscription({ plan, events })
+  const { mirror } = plan
+  return {
+    at,
+    deadline: mirror.deadline,
+    over: plan.over,
+    turn: mirror.periodStart,
+    attention: mirror.attention ?? (role === 'duplicate' ? 'duplicate_subscription' : null),
+    details: detailsOf(plan, role),
+    attributes: [
+      { key: ATTRIBUTE.account, value: mirror.account },
+      { key: ATTRIBUTE.plan, value: mirror.plan ?? 'unknown' },
+      { key: ATTRIBUTE.status, value: mirror.status },
+      ...(mirror.periodEnd === null ? [] : [{ key: ATTRIBUTE.periodEnd, value: new Date(mirror.periodEnd) }]),
+    ],
+  }
+}
+
+/** What a support person reads. Ids, dates and amounts only. */
+function detailsOf({ mirror, grants }: SubscriptionPlan, role: string): string {
+  const rows = [
+    ['account', mirror.account],
+    ['plan', `${mirror.plan ?? 'unknown'} (${mirror.interval ?? '?'}) × ${mirror.quantity}`],
+    ['status', mirror.status + (role === 'duplicate' ? ', **duplicate**' : '')],
+    ['period', `${mirror.periodStart ?? '?'} to ${mirror.periodEnd ?? '?'}`],
+    ['ends', mirror.endedAt ?? mirror.cancelAt ?? 'renews'],
+    ['looks again', mirror.deadline ?? 'never: it is over'],
+    ['attention', mirror.attention ?? 'none'],
+    ['seen', mirror.observedAt],
+  ]
+  const table = ['| | |', '|---|---|', ...rows.map(([name, value]) => `| ${name} | ${value} |`)]
+  const granted = grants.map((grant) => `- granted ${grant.amount} credits (${grant.reason}, ${grant.key})`)
+  return [...table, '', ...granted].join('\n')
+}

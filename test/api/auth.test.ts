@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict'
+import { ensureApiKey, isMistyped, makeApiKey, revokeApiKey } from '../../src/store/api-key.ts'
+import { type ApiUnderTest, startApi } from './api-under-test.ts'
+
+describe('API keys', () => {
+  let api: ApiUnderTest
+  before(async () => {
+    api = await startApi()
+  })
+  after(() => api.close())
+
+  const as = (key: string) => api.get('/v1/accounts', { authorization: `Bearer ${key}` })
+  async function newKey(...scopes: string[]): Promise<string> {
+    const key = makeApiKey()
+    await ensureApiKey(api.database.ownerUrl, key, scopes)
+    return key
+  }
+
+  it('are asked for on every route under /v1 and on no other', async () => {
+    const { status, body, headers } = await api.send({ method: 'GET', url: '/v1/catalog' })
+    assert.equal(status, 401)
+    assert.equal(body.code, 'api_key_required')
+    assert.equal(headers['www-authenticate'], 'Bearer')
+    assert.equal((await api.send({ method: 'GET', url: '/healthz' })).status, 200)
+  })
+
+  it('are refused before anything else about a request is looked at', async () => {
+    const answer = await api.send({ method: 'POST', url: '/v1/accounts', payload: 'nonsense' })
+    assert.equal(answer.body.code, 'api_key_required')
+  })
+
+  it('that are mistyped are told apart without a look-up', async () => {
+    const key = await newKey('read')
+    const typo = key.slice(0, 30) + (key[30] === '0' ? '1' : '0') + key.slice(31)
+    assert.equal(isMistyped(typo), true)
+    assert.equal((await as(typo)).body.code, 'api_key_mistyped')
+    assert.equal((await as(makeApiKey())).body.code, 'api_key_invalid')
+    for (const authorization of ['Basic abc', 'Bearer', 'Bearer a b', `Bearer ${'x'.repeat(400)}`]) {
+      assert.equal((await api.get('/v1/accounts', { authorization })).body.code, 'api_key_invalid')
+    }
+  })
+
+  it('have 192 random bits and only their hash is stored', async () => {
+    const key = await newKey('read')
+    assert.match(key, /^prn_[0-9a-f]{16}_[0-9a-f]{56}$/)
+    const { rows } = await api.database.owner.query('select count(*) from api_key t where t::text like $1', [
+      `%${key.slice(21, 40)}%`,
+    ])
+    assert.equal(rows[0].count, '0')
+  })
+
+  it('do only what their scopes say; write does not imply read', async () => {
+    const reader = await newKey('read')
+    const writer = await newKey('write')
+    assert.equal((await as(reader)).status, 200)
+    const refused = await api.post('/v1/accounts', {}, { authorization: `Bearer ${reader}` })
+    assert.equal(refused.status, 403)
+    assert.equal(refused.body.code, 'scope_missing')
+    assert.equal(refused.body.scope, 'write')
+    assert.equal((await api.post('/v1/accounts', {}, { authorization: `Bearer ${writer}` })).status, 201)
+    assert.equal((await as(writer)).status, 403)
+  })
+
+  it('stop working when they are revoked, and ensuring them again does not bring them back', async () => {
+    const key = await newKey('read')
+    const id = `key_${key.slice(4, 20)}`
+    await revokeApiKey(api.database.owner, id)
+    await ensureApiKey(api.database.ownerUrl, key, ['read'])
+    const { status, body } = await as(key)
+    assert.equal(status, 401)
+    assert.equal(body.code, 'api_key_revoked')
+  })
+
+  it('that were used are believed for five seconds, without a round trip', async () => {
+    const key = await newKey('read')
+    assert.equal((await as(key)).status, 200)
+    await api.database.owner.query('update api_key set revoked_at = now()')
+    try {
+      assert.equal((await as(key)).status, 200)
+    } finally {
+      await api.database.owner.query('update api_key set revoked_at = null')
+    }
+  })
+
+  it('may be chosen by an operator', async () => {
+    const chosen = 'an-operators-own-key-42'
+    await ensureApiKey(api.database.ownerUrl, chosen, ['read', 'write'])
+    await ensureApiKey(api.database.ownerUrl, chosen, ['read', 'write'])
+    assert.equal((await as(chosen)).status, 200)
+    await assert.rejects(ensureApiKey(api.database.ownerUrl, 'short', ['read']), /20 to 200/)
+    await assert.rejects(ensureApiKey(api.database.ownerUrl, chosen, ['admin']), /scopes/)
+  })
+
+  it('name whoever acted in what was done', async () => {
+    const id = (await api.post('/v1/accounts', {})).body.id
+    await api.database.owner.query(
+      `select ledger_grant($1, 'k', 'h', 'pack', 5, null, 100::smallint, null, null, null, 'system:sold', 'test', 'test', '{}')`,
+      [id],
+    )
+    await api.post(`/v1/accounts/${id}/spend`, { amount: '1' })
+    const { body } = await api.get(`/v1/accounts/${id}/ledger`)
+    assert.equal(body.data[0].actor, `key_${api.key.slice(4, 20)}`)
+  })
+})

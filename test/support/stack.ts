@@ -1,0 +1,225 @@
+/** The whole product in one process, on real parts: Postgres, Temporal, the Stripe sandbox, a worker and the API. */
+import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Client, Connection } from '@temporalio/client'
+import Stripe from 'stripe'
+import type { Config } from '../../src/config.ts'
+import { workflowId } from '../../src/domain/id.ts'
+import { createLogger } from '../../src/log.ts'
+import { type MainDeps, type Running, startApi, startWorker } from '../../src/main.ts'
+import { openSandboxClock, type SandboxClock } from '../../src/sandbox/clock.ts'
+import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe/index.ts'
+import { ensureApiKey, makeApiKey } from '../../src/store/api-key.ts'
+import { API_VERSION, stripeClient } from '../../src/stripe/gateway.ts'
+import { DUTIES } from '../../src/workflows/schedule.ts'
+import { createDatabase, type TestDatabase } from './postgres.ts'
+import { taskQueue, temporalServer } from './temporal.ts'
+import { freePort } from '../../src/sandbox/ports.ts'
+
+const STRIPE_KEY = 'sk_test_perennial'
+
+export interface Answer<T = Record<string, unknown>> {
+  status: number
+  headers: Headers
+  body: T
+}
+
+export interface Stack {
+  database: TestDatabase
+  clock: SandboxClock
+  sandbox: StripeSandbox
+  /** the official client, for what a person or another program does in Stripe */
+  stripe: Stripe
+  temporal: Client
+  config: Config
+  deps: MainDeps
+  apiUrl: string
+  call<T = Record<string, unknown>>(
+    method: string,
+    path: string,
+    body?: unknown,
+    key?: string,
+  ): Promise<Answer<T>>
+  control<T = Record<string, unknown>>(path: string, body?: unknown): Promise<T>
+  startWorker(): Promise<void>
+  stopWorker(): Promise<void>
+  startApi(): Promise<void>
+  stopApi(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** @param parts what is run inside this process; the rest the test starts itself */
+export async function startStack(parts: { worker?: boolean; api?: boolean } = {}): Promise<Stack> {
+  const { address } = await temporalServer()
+  const database = await createDatabase()
+  const clock = await openSandboxClock({ databaseUrl: database.ownerUrl })
+  const sandbox = await startStripeSandbox({
+    port: 0,
+    now: () => clock.now(),
+    log: (line) => process.env['TEST_LOG'] && console.log(line),
+  })
+  const port = await freePort()
+  const config: Config = {
+    port,
+    dataDir: '/nonexistent',
+    cacheDir: '/nonexistent',
+    databaseUrl: database.serviceUrl,
+    postgresPort: 1,
+    temporalAddress: address,
+    temporalPort: 1,
+    temporalUiPort: 1,
+    temporalNamespace: 'default',
+    taskQueue: taskQueue(),
+    stripeWebhookSecrets: [],
+    stripeSandboxPort: sandbox.port,
+    logLevel: 'silent',
+    production: false,
+  }
+  await clock.attach({
+    stripe: sandbox,
+    temporalAddress: address,
+    namespace: config.temporalNamespace,
+    taskQueue: config.taskQueue,
+  })
+  sandbox.useClock(clock)
+  const stripe = stripeClient(STRIPE_KEY, sandbox.url)
+  const apiUrl = `http://127.0.0.1:${port}`
+  const endpoint = await stripe.webhookEndpoints.create({
+    url: `${apiUrl}/webhooks/stripe`,
+    enabled_events: ['*'],
+    api_version: API_VERSION,
+  })
+  const deps: MainDeps = {
+    config,
+    log: createLogger((process.env['TEST_LOG'] ?? 'silent') as 'silent'),
+    stripe: { apiKey: STRIPE_KEY, webhookSecrets: [endpoint.secret ?? ''], sandboxUrl: sandbox.url },
+  }
+  const apiKey = makeApiKey()
+  await ensureApiKey(database.ownerUrl, apiKey, ['read', 'write'])
+  const connection = await Connection.connect({ address })
+  const temporal = new Client({ connection })
+  let worker: Running | undefined
+  let api: Running | undefined
+
+  const stack: Stack = {
+    database,
+    clock,
+    sandbox,
+    stripe,
+    temporal,
+    config,
+    deps,
+    apiUrl,
+    async call(method, path, body, key) {
+      const answer = await fetch(apiUrl + path, {
+        method,
+        headers: {
+          authorization: `Bearer ${apiKey}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(method === 'POST' ? { 'idempotency-key': key ?? randomUUID() } : {}),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      return { status: answer.status, headers: answer.headers, body: JSON.parse(await answer.text()) }
+    },
+    async control(path, body) {
+      const answer = await fetch(`${sandbox.url}/_sandbox/${path}`, {
+        method: body === undefined ? 'GET' : 'POST',
+        headers: { 'content-type': 'application/json' },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      const text = await answer.text()
+      if (!answer.ok) throw new Error(`${path}: ${answer.status} ${text}`)
+      return JSON.parse(text)
+    },
+    async startWorker() {
+      worker = await startWorker(deps)
+    },
+    async stopWorker() {
+      await worker?.stop()
+      worker = undefined
+    },
+    async startApi() {
+      api = await startApi(deps)
+    },
+    async stopApi() {
+      await api?.stop()
+      api = undefined
+    },
+    async stop() {
+      for (const { duty } of DUTIES) {
+        await temporal.schedule
+          .getHandle(workflowId.duty(duty, config.taskQueue))
+          .delete()
+          .catch(() => {})
+      }
+      await stack.stopApi()
+      await stack.stopWorker()
+      await clock.stop()
+      await sandbox.close()
+      await connection.close()
+      await database.drop()
+    },
+  }
+  if (parts.worker !== false) await stack.startWorker()
+  if (parts.api !== false) await stack.startApi()
+  return stack
+}
+
+/** Waits for a fact, not for a time: asks until the answer is there. */
+export async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>): Promise<T> {
+  const until = Date.now() + 30_000
+  for (;;) {
+    const answer = await ask()
+    if (answer !== undefined && answer !== false) return answer
+    if (Date.now() > until) throw new Error(`never happened: ${what}`)
+    await pause(20)
+  }
+}
+
+export interface Subscriber {
+  account: string
+  order: string
+  session: string
+}
+
+/** A new account with an open checkout for a plan. */
+export async function openCheckout(
+  stack: Stack,
+  plan = 'tier_2_20',
+  interval = 'month',
+): Promise<Subscriber> {
+  const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
+  const order = await stack.call<{ id: string; checkout: { id: string } }>('POST', '/v1/subscriptions', {
+    account,
+    plan,
+    interval,
+    success_url: 'https://example.com/ok',
+    cancel_url: 'https://example.com/no',
+  })
+  if (order.status !== 201) throw new Error(`no checkout: ${order.status} ${JSON.stringify(order.body)}`)
+  return { account, order: order.body.id, session: order.body.checkout.id }
+}
+
+/** A new account that has subscribed and paid, once its first credits are there. */
+export async function subscribe(
+  stack: Stack,
+  plan = 'tier_2_20',
+  interval = 'month',
+): Promise<Subscriber & { subscription: string }> {
+  const subscriber = await openCheckout(stack, plan, interval)
+  await stack.control(`checkout/${subscriber.session}/pay`, {})
+  const session = await stack.stripe.checkout.sessions.retrieve(subscriber.session)
+  const subscription = String(session.subscription)
+  await settled(stack)
+  return { ...subscriber, subscription }
+}
+
+/** Everything that has come in has been worked off: the clock moves by nothing and waits until all is quiet. */
+export async function settled(stack: Stack): Promise<void> {
+  await stack.clock.advance(stack.clock.now())
+}
+
+export async function balanceOf(stack: Stack, account: string): Promise<string> {
+  return (await stack.call<{ balance: string }>('GET', `/v1/accounts/${account}/balance`)).body.balance
+}
