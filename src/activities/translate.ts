@@ -1,4 +1,5 @@
 /** Errors at the border to Temporal: what a retry cannot mend fails at once; everything else is tried again. */
+import { asyncLocalStorage, heartbeat } from '@temporalio/activity'
 import { ApplicationFailure } from '@temporalio/common'
 import Stripe from 'stripe'
 import { Refusal } from '../domain/error.ts'
@@ -6,15 +7,22 @@ import { Refusal } from '../domain/error.ts'
 // biome-ignore lint: activities take and give what they like
 type Activity = (...args: never[]) => Promise<unknown>
 
-/** Wraps every activity so that its errors are translated. */
+/** How often a running activity says that its worker lives. The time-out in `workflows/proxy.ts` is a few of these. */
+const ALIVE_EVERY_MS = 2_000
+
+/** Wraps every activity: its errors are translated, and it shows that it is alive, so that a dead worker is noticed. */
 export function translated<T extends Record<keyof T, Activity>>(activities: T): T {
   const wrapped = Object.entries<Activity>(activities).map(([name, activity]) => [
     name,
     async (...args: never[]) => {
+      const context = asyncLocalStorage.getStore()
+      const alive = context && setInterval(() => asyncLocalStorage.run(context, heartbeat), ALIVE_EVERY_MS)
       try {
         return await activity(...args)
       } catch (error) {
         throw translate(error)
+      } finally {
+        clearInterval(alive)
       }
     },
   ])

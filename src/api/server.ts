@@ -66,6 +66,14 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   app.addHook('onRequest', authenticate(deps.pool))
   app.addHook('onRequest', requireIdempotencyKey)
   app.addHook('preValidation', refuseUnkeepableText)
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    // otherwise the connection stays open for a next request, and closing waits for it
+    if (closing) reply.header('connection', 'close')
+  })
   app.addHook('onResponse', async (request, reply) => {
     request.log.info(
       {

@@ -160,7 +160,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       params,
       headers: idempotencyHeaders,
       querystring: noQuery,
-      body: z.strictObject({}).optional(),
+      body: z.strictObject({}).nullish(),
       response: answers({ 200: subscriptionView, 202: commandView }),
     },
     async handler(request, reply) {

@@ -79,7 +79,12 @@ export function preparePrograms(folder: string): Programs {
   }
   const capability = passThroughCapability()
   const identity = [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups']
-  const caps = [`--inh-caps=-all,+${capability}`, `--ambient-caps=-all,+${capability}`]
+  // without the last one the kernel's access() would leave the capability out, and initdb asks by it
+  const caps = [
+    `--inh-caps=-all,+${capability}`,
+    `--ambient-caps=-all,+${capability}`,
+    '--securebits=+no_setuid_fixup',
+  ]
   return {
     give,
     invoke: (program) => ({ command: 'setpriv', args: [...identity, ...caps, '--', pathOf(program)] }),

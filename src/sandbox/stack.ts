@@ -110,9 +110,9 @@ const stripe: Part = {
     stack.stops.unshift({ part: 'the sandbox clock', stop: () => clock.stop() })
     const sandbox = await startStripeSandbox({
       port: config.stripeSandboxPort,
-      file: join(config.dataDir, 'stripe.json'),
+      file: join(config.dataDir, 'stripe.jsonl'),
       now: () => clock.now(),
-      log,
+      log: (line) => log.info({ part: 'stripe sandbox' }, line),
     })
     stack.stops.unshift({ part: 'the Stripe sandbox', stop: () => sandbox.close() })
     await clock.attach({ stripe: sandbox, temporalAddress, namespace, taskQueue })

@@ -2,7 +2,8 @@
  * Stripe's signed events: whether one is genuine and fresh, and the little of it that is kept. What is kept is listed
  * by name and by shape, so that an e-mail, a name or an address cannot slip in with a new field (law 13).
  */
-import { Stripe } from 'stripe'
+// oxlint-disable-next-line import/no-named-as-default -- Stripe's CommonJS build has only the default
+import Stripe from 'stripe'
 import { orderOf, workflowId } from '../domain/id.ts'
 
 /** Why an event was not accepted. */

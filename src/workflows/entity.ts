@@ -149,7 +149,7 @@ export async function live(entity: Entity): Promise<void> {
     setCurrentDetails(pass.details)
     const seen = JSON.stringify(pass.attributes)
     // each upsert is an event in the history: only on a change
-    if (seen !== shown) upsertSearchAttributes(pass.attributes)
+    if (seen !== shown && pass.attributes.length > 0) upsertSearchAttributes(pass.attributes)
     shown = seen
     await attend(pass.attention, false)
   }
@@ -188,10 +188,8 @@ function reasonOf(error: unknown): string {
   return cause instanceof Error ? cause.message : String(cause)
 }
 
+/** A retry meets the same: an activity said so, or our own code failed over these very facts. */
 function isFinal(error: unknown): boolean {
-  return (
-    error instanceof ActivityFailure &&
-    error.cause instanceof ApplicationFailure &&
-    error.cause.nonRetryable === true
-  )
+  if (!(error instanceof ActivityFailure)) return true
+  return error.cause instanceof ApplicationFailure && error.cause.nonRetryable === true
 }

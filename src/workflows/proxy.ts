@@ -4,12 +4,16 @@ import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { DutyActivities } from '../activities/duty.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
 
+/** Every activity says every two seconds that it is alive: one whose worker died is started again this soon. */
+const ALIVE = '10 seconds'
+
 /**
  * Postgres and Stripe calls of an entity. What cannot be retried fails at once; everything else is tried for ten
  * minutes, after which the entity shows that it needs attention and tries again later.
  */
 const entity = {
   startToCloseTimeout: '60 seconds',
+  heartbeatTimeout: ALIVE,
   scheduleToCloseTimeout: '10 minutes',
   retry: { initialInterval: '500 milliseconds', backoffCoefficient: 2, maximumInterval: '30 seconds' },
 } as const
@@ -17,13 +21,14 @@ const entity = {
 /** Telling a person must not fail: it is tried for as long as it takes. */
 const telling = {
   startToCloseTimeout: '20 seconds',
+  heartbeatTimeout: ALIVE,
   retry: { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute' },
 } as const
 
 /** A duty is started again by its schedule, so it gives up early. A worker that dies is noticed by its silence. */
 const batch = {
   startToCloseTimeout: '5 minutes',
-  heartbeatTimeout: '30 seconds',
+  heartbeatTimeout: ALIVE,
   retry: { initialInterval: '1 second', maximumAttempts: 3 },
 } as const
 

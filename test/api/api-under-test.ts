@@ -1,7 +1,8 @@
 /** The API over a database of its own, without a port: for tests that ask it things. Temporal is down unless given. */
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, InjectOptions } from 'fastify'
-import { Stripe } from 'stripe'
+// oxlint-disable-next-line import/no-named-as-default -- Stripe's CommonJS build has only the default
+import Stripe from 'stripe'
 import { buildApi } from '../../src/api/server.ts'
 import { createLogger } from '../../src/log.ts'
 import { ensureApiKey, makeApiKey } from '../../src/store/api-key.ts'
@@ -84,14 +85,12 @@ export async function startApi(options: { reach?: Reach; livemode?: boolean } = 
       }),
     deliver(event, { secret = SECRET, atMs = Date.now(), signature } = {}) {
       const payload = typeof event === 'string' ? event : JSON.stringify(event)
-      const timestamp = Math.floor(atMs / 1000)
       return send({
         method: 'POST',
         url: '/webhooks/stripe',
         headers: {
           'content-type': 'application/json; charset=utf-8',
-          'stripe-signature':
-            signature ?? Stripe.webhooks.generateTestHeaderString({ payload, secret, timestamp }),
+          'stripe-signature': signature ?? sign(payload, secret, atMs),
         },
         payload,
       })
@@ -101,6 +100,11 @@ export async function startApi(options: { reach?: Reach; livemode?: boolean } = 
       await database.drop()
     },
   }
+}
+
+/** The Stripe-Signature of a payload. */
+export function sign(payload: string, secret = SECRET, atMs = Date.now()): string {
+  return Stripe.webhooks.generateTestHeaderString({ payload, secret, timestamp: Math.floor(atMs / 1000) })
 }
 
 let events = 0

@@ -3,11 +3,16 @@
  * comes back. Nobody who was cut off knows whether it committed.
  */
 import { once } from 'node:events'
-import { createServer, connect as dial, type AddressInfo } from 'node:net'
+import { createServer, connect as dial, type AddressInfo, type Socket } from 'node:net'
 
 export interface CutProxy {
   /** the same database through the proxy */
   url: string
+  /**
+   * Holds back the answer to the first traffic that contains `text`, on a connection that has said `before` already;
+   * resolves once Postgres has given it. Whoever waits for it waits until the proxy is closed.
+   */
+  holdAfter(text: string, before?: string): Promise<void>
   /** Cuts the first connection whose traffic to Postgres contains `text`, once Postgres has answered it. */
   cutAfter(text: string): void
   close(): Promise<void>
@@ -16,15 +21,21 @@ export interface CutProxy {
 export async function startCutProxy(url: string): Promise<CutProxy> {
   const target = new URL(url)
   let armed: string | undefined
+  let needed: string | undefined
+  let onHeld: (() => void) | undefined
+  const sockets = new Set<Socket>()
   const server = createServer((client) => {
     const upstream = dial(Number(target.port), target.hostname)
     let cutting = false
+    let said = false
+    sockets.add(client).add(upstream)
     const end = () => {
       client.destroy()
       upstream.destroy()
     }
     client.on('data', (chunk) => {
-      if (armed !== undefined && chunk.includes(armed)) {
+      said ||= needed === undefined || chunk.includes(needed)
+      if (armed !== undefined && said && chunk.includes(armed)) {
         armed = undefined
         cutting = true
       }
@@ -32,8 +43,9 @@ export async function startCutProxy(url: string): Promise<CutProxy> {
     })
     upstream.on('data', (chunk) => {
       // Postgres answers after it has committed: the work is done, the caller will not hear of it
-      if (cutting) end()
-      else client.write(chunk)
+      if (!cutting) client.write(chunk)
+      else if (onHeld !== undefined) onHeld()
+      else end()
     })
     for (const socket of [client, upstream]) socket.on('error', end).on('close', end)
   })
@@ -45,8 +57,18 @@ export async function startCutProxy(url: string): Promise<CutProxy> {
     url: through.href,
     cutAfter(text) {
       armed = text
+      needed = undefined
+      onHeld = undefined
+    },
+    holdAfter(text, before) {
+      armed = text
+      needed = before
+      return new Promise((resolve) => {
+        onHeld = resolve
+      })
     },
     async close() {
+      for (const socket of sockets) socket.destroy()
       server.close()
       await once(server, 'close')
     },

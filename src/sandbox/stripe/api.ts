@@ -117,16 +117,12 @@ function execute(
     keep(200, body)
     return body
   }
-  return world.step(nowMs, mark, act, (error) => {
-    if (!(error instanceof StripeFault)) return false
-    if (error.executed) {
-      keep(error.status, failure(error, id).body)
-      return true
-    }
-    if (error.status !== 402) return false
-    world.store.rollback()
-    keep(error.status, failure(error, id).body)
-    return true
+  return world.step(nowMs, mark, act, {
+    keeps: (error) => error instanceof StripeFault && error.executed,
+    note: (error) => {
+      if (error instanceof StripeFault && (error.executed || error.status === 402))
+        keep(error.status, failure(error, id).body)
+    },
   })
 }
 

@@ -1,5 +1,5 @@
 // The parameters of a Checkout session. What is read with `any` changes nothing that the simulator computes.
-import { any, bool, hash, int, list, metadata, oneOf, required, str } from './param.ts'
+import { any, bool, hash, int, list, metadata, off, oneOf, required, str } from './param.ts'
 import { billingMode, priceData, productData, trialSettings } from './shape.ts'
 
 export const sessionShape = {
@@ -47,10 +47,10 @@ export const sessionShape = {
   allow_promotion_codes: bool,
   billing_address_collection: oneOf('auto', 'required'),
   customer_update: any,
-  automatic_tax: hash({ enabled: bool }),
+  automatic_tax: off('automatic tax'),
   tax_id_collection: any,
   phone_number_collection: any,
-  invoice_creation: hash({ enabled: bool, invoice_data: any }),
+  invoice_creation: off('invoices of one-time payments'),
   saved_payment_method_options: any,
   payment_method_options: any,
   allowed_payment_method_types: any,

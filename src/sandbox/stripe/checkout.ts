@@ -177,5 +177,5 @@ export function details(
     phone: null,
     tax_exempt: 'none',
     tax_ids: [],
-  } as CheckoutSession['customer_details']
+  }
 }

@@ -2,6 +2,8 @@
 import { pretty, type Answer } from './api.ts'
 import { expireSession, openSession, paySession } from './checkout.ts'
 import { invalid, StripeFault, errorObject } from './error.ts'
+import { attempt, invoiceOfIntent } from './invoicing.ts'
+import { collect } from './payment.ts'
 import { oracle } from './oracle.ts'
 import { snapshot } from './snapshot.ts'
 import { changeSettings, counts, queue, settingsOf } from './webhook-queue.ts'
@@ -29,6 +31,7 @@ const table: [method: string, pattern: RegExp, handler: Handler][] = [
   ['POST', /^\/_sandbox\/checkout\/([^/]+)\/pay$/, pay],
   ['POST', /^\/_sandbox\/checkout\/([^/]+)\/decline$/, decline],
   ['POST', /^\/_sandbox\/checkout\/([^/]+)\/abandon$/, abandon],
+  ['POST', /^\/_sandbox\/payment_intents\/([^/]+)\/authenticate$/, authenticate],
   ['GET', /^\/_sandbox\/oracle\/([^/]+)$/, (context, _body, id) => oracle(context.world, id)],
   ['GET', /^\/_sandbox\/webhooks$/, webhooks],
   ['POST', /^\/_sandbox\/webhooks$/, setWebhooks],
@@ -109,7 +112,7 @@ function submit(context: ControlContext, id: string, body: Body, card: string | 
     email: field('email'),
     name: field('name'),
   }
-  const declined = (error: unknown): boolean => error instanceof StripeFault && error.executed
+  const declined = { keeps: (error: unknown): boolean => error instanceof StripeFault && error.executed }
   return shown(
     context,
     context.world.step(context.now(), nobody, () => paySession(context.world, id, input), declined),
@@ -143,6 +146,21 @@ function abandon(context: ControlContext, _body: Body, id: string): Body {
   )
 }
 
+/** The customer passes the bank's check of a payment that asked for it. */
+function authenticate(context: ControlContext, _body: Body, id: string): Body {
+  const { world } = context
+  return world.step(context.now(), nobody, () => {
+    const intent = world.need('payment_intent', id)
+    if (intent.status !== 'requires_action') throw invalid(`This payment has a status of ${intent.status}.`)
+    const method = world.need('payment_method', intent.payment_method ?? '')
+    const invoice = invoiceOfIntent(world, id)
+    const passed = { offSession: false, authenticated: true }
+    if (invoice) attempt(world, invoice.id, { ...passed, method, automatic: false })
+    else collect(world, id, method, passed)
+    return snapshot(world.store, world.need('payment_intent', id))
+  })
+}
+
 function webhooks(context: ControlContext): Body {
   return { ...settingsOf(context.world), queue: counts(context.world), in_flight: context.inFlight() }
 }
@@ -156,7 +174,7 @@ function setWebhooks(context: ControlContext, body: Body): Body {
 /** Sends one event once more, or a second event object about the same fact. */
 function resend(context: ControlContext, body: Body): Body {
   const { world } = context
-  const original = world.need('event', String(body['event'] ?? ''), 'event')
+  const original = world.need('event', typeof body['event'] === 'string' ? body['event'] : '', 'event')
   const endpoints = world.store.all('webhook_endpoint').filter((endpoint) => endpoint.status === 'enabled')
   const sent = world.step(context.now(), nobody, () => {
     const again = body['as_new_event'] === true

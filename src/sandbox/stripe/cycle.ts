@@ -103,7 +103,7 @@ function lineFor(
     subscription: sub.id,
     subtotal: amount,
     taxes: [],
-  } as InvoiceLine
+  }
 }
 
 function money(cents: string): string {

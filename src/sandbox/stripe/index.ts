@@ -67,7 +67,7 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
   const own = (): number => Date.now() + offset()
   let clock = options.clock
   const now = (): number => clock?.now() ?? options.now?.() ?? own()
-  const webhooks = new Webhooks(world, now, log)
+  const webhooks = new Webhooks(world, now, () => catchUp(), log)
   world.onDelivery = (id, delivery) => webhooks.follow(id, delivery)
   world.onEvents = (events) => enqueue(world, events)
   world.onCommit = () => setImmediate(() => webhooks.pump())
@@ -129,8 +129,12 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
   })
   const { port } = server.address() as AddressInfo
   const timer = setInterval(() => {
-    catchUp()
-    webhooks.pump()
+    try {
+      catchUp()
+      webhooks.pump()
+    } catch (error) {
+      log(`stripe sandbox: ${String(error)}`)
+    }
   }, 1000)
   timer.unref()
 

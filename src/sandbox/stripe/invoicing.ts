@@ -255,7 +255,13 @@ export function methodFor(world: World, invoice: Invoice): PaymentMethod | undef
 export function attempt(
   world: World,
   id: string,
-  how: { method?: PaymentMethod | undefined; offSession: boolean; automatic: boolean; challenge?: boolean },
+  how: {
+    method?: PaymentMethod | undefined
+    offSession: boolean
+    automatic: boolean
+    challenge?: boolean
+    authenticated?: boolean
+  },
 ): { outcome: Outcome | 'no_method'; invoice: Invoice } {
   const open = world.need('invoice', id)
   const intentId = paymentOf(world, id)?.payment.payment_intent
@@ -266,7 +272,7 @@ export function attempt(
     attach(world, method, open.customer)
   const { outcome } = collect(world, intentId, method, {
     offSession: how.offSession,
-    authenticated: false,
+    authenticated: how.authenticated ?? false,
     challenge: how.challenge ?? how.automatic,
   })
   if (outcome === 'succeeded') return { outcome, invoice: settle(world, id) }

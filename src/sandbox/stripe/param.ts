@@ -1,5 +1,5 @@
 // Declared parameters: a small schema that reads Stripe's string trees and refuses what it does not know.
-import { invalid, missingParameter, unknownParameter } from './error.ts'
+import { invalid, missingParameter, notSimulated, unknownParameter } from './error.ts'
 import type { Form, FormTree } from './form.ts'
 
 export interface Param<T> {
@@ -45,6 +45,16 @@ export const decimal: Param<string> = {
     if (!/^-?\d{1,20}(\.\d{1,12})?$/.test(text)) throw invalid(`Invalid decimal: ${text}`, path)
     return text
   },
+}
+
+/** A feature that may be mentioned but not switched on. */
+export function off(what: string): Param<null> {
+  return {
+    read(form, path) {
+      if (typeof form !== 'string' && form['enabled'] === 'true') throw notSimulated(what, path)
+      return null
+    },
+  }
 }
 
 /** Known to Stripe and without effect on what the simulator computes; accepted as it is. */

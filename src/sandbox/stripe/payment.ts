@@ -87,7 +87,7 @@ export function collect(
     const intent = world.update('payment_intent', intentId, {
       status: 'requires_action',
       payment_method: method.id,
-      next_action: { type: 'use_stripe_sdk', use_stripe_sdk: {} } as PaymentIntent['next_action'],
+      next_action: { type: 'use_stripe_sdk', use_stripe_sdk: {} },
     })
     world.emit('payment_intent.requires_action', intent)
     return { outcome: 'requires_action', intent }
@@ -179,8 +179,8 @@ function newCharge(
     livemode: false,
     metadata: intent.metadata,
     on_behalf_of: null,
-    outcome: failed
-      ? outcome('issuer_declined', String(error?.['decline_code'] ?? error?.code), 'declined_by_network')
+    outcome: declined
+      ? outcome('issuer_declined', declineOf(declined), 'declined_by_network')
       : outcome('authorized', null, 'approved_by_network'),
     paid: !failed,
     payment_intent: intent.id,
@@ -201,6 +201,10 @@ function newCharge(
     transfer_data: null,
     transfer_group: null,
   } as unknown as Charge)
+}
+
+function declineOf(card: TestCard): string {
+  return card.decline?.decline_code ?? 'authentication_required'
 }
 
 function outcome(type: string, reason: string | null, network_status: string): unknown {

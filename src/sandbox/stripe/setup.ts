@@ -45,7 +45,7 @@ export function newSetupIntent(world: World, fields: SetupFields): SetupIntent {
     status: fields.payment_method === null ? 'requires_payment_method' : 'requires_confirmation',
     usage: 'off_session',
     ...fields,
-  } as SetupIntent)
+  })
   world.emit('setup_intent.created', intent)
   return intent
 }

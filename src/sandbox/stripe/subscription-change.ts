@@ -190,7 +190,7 @@ function startPaidPeriod(world: World, sub: Subscription): void {
 
 export function resume(world: World, sub: Subscription): Subscription {
   const { status_details: _gone, ...rest } = sub
-  world.store.put('subscription', sub.id, rest as Subscription)
+  world.store.put('subscription', sub.id, rest)
   startPaidPeriod(world, world.need('subscription', sub.id))
   const resumed = world.need('subscription', sub.id)
   world.emit('customer.subscription.resumed', resumed)

@@ -82,13 +82,21 @@ function takeDrop(world: World, type: string): boolean {
   if (drop.count === undefined) return true
   const left = drop.count - 1
   const rest = left > 0 ? { ...drop, count: left } : false
-  world.store.put('_setting', 'webhooks', { ...settings, drop: rest } as Record<string, unknown>)
+  world.store.put('_setting', 'webhooks', { ...settings, drop: rest })
   return drop.count > 0
 }
 
 /** How many endpoints this event has not reached and still will be tried on. */
 export function waiting(world: World, eventId: string): number {
   return new Set(world.undelivered.get(eventId)?.values()).size
+}
+
+/** An endpoint that is gone or disabled is not tried any more. */
+export function abandonEndpoint(world: World, endpoint: string): void {
+  for (const delivery of world.store.all('_delivery')) {
+    if (delivery.endpoint === endpoint && delivery.state === 'pending')
+      world.store.put('_delivery', delivery.id, { ...delivery, state: 'failed' })
+  }
 }
 
 /** Notes an attempt's outcome and plans the next one. */

@@ -14,6 +14,7 @@ const TIMEOUT_MS = 10_000
 export class Webhooks {
   readonly #world: World
   readonly #now: () => number
+  readonly #catchUp: () => number
   readonly #log: (line: string) => void
   readonly #pending = new Map<string, Delivery>()
   readonly #flying = new Set<string>()
@@ -25,9 +26,10 @@ export class Webhooks {
   #attempts = 0
   #closed = false
 
-  constructor(world: World, now: () => number, log: (line: string) => void) {
+  constructor(world: World, now: () => number, catchUp: () => number, log: (line: string) => void) {
     this.#world = world
     this.#now = now
+    this.#catchUp = catchUp
     this.#log = log
     for (const delivery of world.store.all('_delivery')) this.follow(delivery.id, delivery)
   }
@@ -85,7 +87,7 @@ export class Webhooks {
     this.#flying.delete(id)
     if (!this.#closed) {
       const mark = { id: null, idempotency_key: null }
-      this.#world.step(this.#now(), mark, () => settleAttempt(this.#world, id, delivered))
+      this.#world.step(this.#catchUp(), mark, () => settleAttempt(this.#world, id, delivered))
       if (!delivered)
         this.#log(`webhook ${delivery.event} not accepted by ${delivery.endpoint}, will be retried`)
     }

@@ -18,6 +18,13 @@ export interface RequestMark {
   idempotency_key: string | null
 }
 
+export interface Failed {
+  keeps(error: unknown): boolean
+  note?(error: unknown): void
+}
+
+const undone: Failed = { keeps: () => false }
+
 export class World {
   readonly store: Store
   readonly deadlines: Deadlines
@@ -61,15 +68,10 @@ export class World {
   }
 
   /**
-   * Runs one step at a business time and makes its effects lasting in one piece. What throws before acting leaves
-   * nothing; `keeps` tells which errors keep their effects (a declined card has been declined).
+   * Runs one step at a business time and makes its effects lasting in one piece. What throws leaves nothing, unless
+   * `failed` says that the effects stay (a declined card has been declined); it may also note the error.
    */
-  step<T>(
-    atMs: number,
-    mark: RequestMark,
-    act: () => T,
-    keeps: (error: unknown) => boolean = () => false,
-  ): T {
+  step<T>(atMs: number, mark: RequestMark, act: () => T, failed: Failed = undone): T {
     this.#at = Math.max(this.#at, atMs)
     this.#mark = mark
     try {
@@ -77,11 +79,12 @@ export class World {
       this.#commit()
       return result
     } catch (error) {
-      if (keeps(error)) this.#commit()
-      else {
+      if (!failed.keeps(error)) {
         this.#events = []
         this.store.rollback()
       }
+      failed.note?.(error)
+      this.#commit()
       throw error
     }
   }

@@ -1,6 +1,6 @@
 // The main road through the official client: checkout, payment, webhooks, renewal.
 import assert from 'node:assert/strict'
-import Stripe from 'stripe'
+import { Stripe } from 'stripe'
 import { bench, closeAll, plan, receiver, seconds, types } from './world.ts'
 
 describe('stripe sandbox: the road', () => {

@@ -1,7 +1,7 @@
 // What the simulator's tests share: a simulator on a hand-held clock, the official client, a webhook receiver.
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import Stripe from 'stripe'
+import { Stripe } from 'stripe'
 import {
   startStripeSandbox,
   type StripeSandbox,
@@ -22,10 +22,10 @@ export interface Bench {
   sandbox: StripeSandbox
   stripe: Stripe
   /** Moves business time, deadline by deadline, delivering as it goes. */
-  to(iso: string | number): Promise<void>
-  now(): number
-  control(method: string, path: string, body?: unknown): Promise<{ status: number; body: Json }>
-  close(): Promise<void>
+  to: (iso: string | number) => Promise<void>
+  now: () => number
+  control: (method: string, path: string, body?: unknown) => Promise<{ status: number; body: Json }>
+  close: () => Promise<void>
 }
 
 // oxlint-disable-next-line typescript/no-explicit-any

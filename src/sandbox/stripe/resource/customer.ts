@@ -23,7 +23,7 @@ const shape = {
   next_invoice_sequence: int,
   individual_name: emptyable(str),
   business_name: emptyable(str),
-  invoice_settings: hash({ default_payment_method: str, footer: emptyable(str) }),
+  invoice_settings: hash({ default_payment_method: emptyable(str), footer: emptyable(str) }),
 }
 
 function addressOf(
@@ -31,7 +31,7 @@ function addressOf(
 ): NonNullable<Customer['address']> | null {
   if (!sent) return null
   const text = (key: string): string | null =>
-    sent[key] === undefined || sent[key] === '' ? null : String(sent[key])
+    typeof sent[key] === 'string' && sent[key] !== '' ? sent[key] : null
   return {
     city: text('city'),
     country: text('country'),
@@ -39,10 +39,13 @@ function addressOf(
     line2: text('line2'),
     postal_code: text('postal_code'),
     state: text('state'),
-  } as NonNullable<Customer['address']>
+  }
 }
 
-function withSaved(old: Customer['invoice_settings'], pm: string | undefined): Customer['invoice_settings'] {
+function withSaved(
+  old: Customer['invoice_settings'],
+  pm: string | null | undefined,
+): Customer['invoice_settings'] {
   return pm === undefined ? old : { ...old, default_payment_method: pm }
 }
 
@@ -82,10 +85,7 @@ export const customer: Resource = {
       const old = liveCustomer(world, id)
       const { address, metadata: sent, invoice_settings, ...rest } = params
       const pm = invoice_settings?.default_payment_method
-      if (
-        pm !== undefined &&
-        world.need('payment_method', pm, 'invoice_settings[default_payment_method]').customer !== id
-      )
+      if (pm && world.need('payment_method', pm, 'invoice_settings[default_payment_method]').customer !== id)
         throw missing('payment_method', pm, 'invoice_settings[default_payment_method]')
       const fields = Object.fromEntries(
         Object.entries(rest).filter(([key, v]) => v !== undefined && key !== 'expand'),

@@ -14,6 +14,7 @@ import {
   list,
   mergeMetadata,
   metadata,
+  off,
   oneOf,
   required,
   str,
@@ -55,7 +56,7 @@ const shape = {
   collection_method: oneOf('charge_automatically', 'send_invoice'),
   days_until_due: int,
   off_session: bool,
-  automatic_tax: any,
+  automatic_tax: off('automatic tax'),
 }
 
 export const subscription: Resource = {

@@ -3,6 +3,7 @@ import { invalid } from '../error.ts'
 import { newestFirst, pageOf } from '../list.ts'
 import { bool, emptyable, list, mergeMetadata, metadata, oneOf, required, str } from '../param.ts'
 import { pageShape, route, type Resource } from '../router.ts'
+import { abandonEndpoint } from '../webhook-queue.ts'
 import { API_VERSION, type WebhookEndpoint } from '../wire.ts'
 
 const MAX_ENDPOINTS = 16
@@ -66,6 +67,7 @@ export const webhookEndpoint: Resource = {
       ({ world, ids: [id = ''], params }) => {
         const old = world.need('webhook_endpoint', id)
         if (params.url !== undefined) checkUrl(params.url)
+        if (params.disabled) abandonEndpoint(world, id)
         return withoutSecret(
           world.update('webhook_endpoint', id, {
             url: params.url ?? old.url,
@@ -80,6 +82,7 @@ export const webhookEndpoint: Resource = {
     route('DELETE', '/v1/webhook_endpoints/:id', {}, ({ world, ids: [id = ''] }) => {
       world.need('webhook_endpoint', id)
       world.store.delete('webhook_endpoint', id)
+      abandonEndpoint(world, id)
       return { id, object: 'webhook_endpoint', deleted: true }
     }),
   ],

@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict'
+import { countOpenAlerts } from '../../src/store/alert.ts'
+import {
+  countInbox,
+  dueEvents,
+  type InboxEvent,
+  markSignalled,
+  park,
+  parkPoisoned,
+  settle,
+  storeEvent,
+  unparkEvent,
+  unsettledFor,
+} from '../../src/store/inbox.ts'
+import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+
+const event = (id: string, owner: string | null = 'sub_1'): InboxEvent => ({
+  id,
+  type: 'invoice.paid',
+  created: '2026-11-23T10:00:00.000Z',
+  livemode: false,
+  apiVersion: '2026-10-28.endive',
+  objectId: 'in_1',
+  owner,
+  payload: {},
+})
+
+describe('the inbox', () => {
+  let database: TestDatabase
+  beforeEach(async () => {
+    database = await createDatabase()
+  })
+  afterEach(() => database.drop())
+
+  const ids = (events: { eventId: string }[]) => events.map((one) => one.eventId).sort()
+  /** Makes every back-off pass. */
+  const later = () =>
+    database.owner.query(`update processed_webhook_events set next_attempt_at = now() - interval '1 second'`)
+
+  it('keeps an event until a run of its owner has observed after it', async () => {
+    await storeEvent(database.pool, event('evt_1'))
+    await storeEvent(database.pool, event('evt_2'))
+    await storeEvent(database.pool, event('evt_3', 'sub_2'))
+    assert.deepEqual(ids(await unsettledFor(database.pool, 'sub_1')), ['evt_1', 'evt_2'])
+    await settle(database.pool, ['evt_1'])
+    assert.deepEqual(ids(await unsettledFor(database.pool, 'sub_1')), ['evt_2'])
+    assert.deepEqual(await countInbox(database.pool), { backlog: 2, parked: 0 })
+  })
+
+  it('tells the first delivery from later ones, and who has still to be woken', async () => {
+    assert.deepEqual(await storeEvent(database.pool, event('evt_1')), { fresh: true, wake: true })
+    assert.deepEqual(await storeEvent(database.pool, event('evt_1')), { fresh: false, wake: true })
+    await markSignalled(database.pool, ['evt_1'])
+    assert.deepEqual(await storeEvent(database.pool, event('evt_1')), { fresh: false, wake: false })
+    assert.deepEqual(await storeEvent(database.pool, event('evt_2', null)), { fresh: true, wake: false })
+  })
+
+  it('stores an event once of fifty deliveries at once', async () => {
+    const stored = await Promise.all(
+      Array.from({ length: 50 }, () => storeEvent(database.pool, event('evt_1'))),
+    )
+    assert.equal(stored.filter((one) => one.fresh).length, 1)
+  })
+
+  it('settles at once what nobody handles, and never gives it to a sweeper', async () => {
+    await storeEvent(database.pool, event('evt_1', null))
+    assert.deepEqual(await dueEvents(database.pool, 10), [])
+    assert.deepEqual(await countInbox(database.pool), { backlog: 0, parked: 0 })
+  })
+
+  it('gives a due event to one sweeper only, and then puts it off for longer and longer', async () => {
+    for (let index = 0; index < 20; index += 1) await storeEvent(database.pool, event(`evt_${index}`))
+    const taken = await Promise.all(Array.from({ length: 6 }, () => dueEvents(database.pool, 5)))
+    const all = ids(taken.flat())
+    assert.equal(new Set(all).size, all.length)
+    assert.deepEqual(await dueEvents(database.pool, 100).then((rest) => all.length + rest.length), 20)
+    assert.deepEqual(await dueEvents(database.pool, 100), [])
+
+    const waits: number[] = []
+    for (let attempt = 2; attempt <= 14; attempt += 1) {
+      await later()
+      const [again] = await dueEvents(database.pool, 100)
+      assert.equal(again?.attempts, attempt)
+      const { rows } = await database.owner.query(
+        `select extract(epoch from next_attempt_at - clock_timestamp())::float8 as wait
+           from processed_webhook_events where event_id = $1`,
+        [again?.eventId],
+      )
+      waits.push(Math.round(rows[0].wait))
+    }
+    assert.deepEqual(waits, [4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600, 3600])
+  })
+
+  it('gives a woken owner time before it is woken again', async () => {
+    await storeEvent(database.pool, event('evt_1'))
+    await markSignalled(database.pool, ['evt_1'])
+    assert.deepEqual(await dueEvents(database.pool, 10), [])
+    await later()
+    assert.equal((await dueEvents(database.pool, 10)).length, 1)
+  })
+
+  it('parks the poisoned with an alert each, and leaves the others', async () => {
+    await storeEvent(database.pool, event('evt_poison'))
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      await dueEvents(database.pool, 10)
+      await later()
+    }
+    await storeEvent(database.pool, event('evt_fresh'))
+    assert.deepEqual(await parkPoisoned(database.pool, 3), ['evt_poison'])
+    assert.deepEqual(await parkPoisoned(database.pool, 3), [])
+    assert.deepEqual(ids(await dueEvents(database.pool, 10)), ['evt_fresh'])
+    assert.deepEqual(await countInbox(database.pool), { backlog: 1, parked: 1 })
+    const { rows } = await database.owner.query('select kind, subject, detail, times from alert')
+    assert.deepEqual(rows, [
+      {
+        kind: 'event_parked',
+        subject: 'evt_poison',
+        detail: 'invoice.paid: not settled after 3 attempts',
+        times: 1,
+      },
+    ])
+  })
+
+  it('does not park an event whose last attempt has still time', async () => {
+    await storeEvent(database.pool, event('evt_1'))
+    await dueEvents(database.pool, 10)
+    assert.deepEqual(await parkPoisoned(database.pool, 1), [])
+  })
+
+  it('takes a parked event back, closes its alert, and settles it like any other', async () => {
+    await storeEvent(database.pool, event('evt_1'))
+    assert.deepEqual(await park(database.pool, ['evt_1', 'evt_none'], 'unknown price'), ['evt_1'])
+    assert.deepEqual(await unsettledFor(database.pool, 'sub_1'), [])
+    assert.equal(await countOpenAlerts(database.pool), 1)
+    assert.equal(await unparkEvent(database.pool, 'evt_1'), true)
+    assert.equal(await unparkEvent(database.pool, 'evt_1'), false)
+    assert.equal(await countOpenAlerts(database.pool), 0)
+    const [due] = await dueEvents(database.pool, 10)
+    assert.deepEqual([due?.eventId, due?.attempts], ['evt_1', 1])
+    await settle(database.pool, ['evt_1'])
+    assert.deepEqual(await park(database.pool, ['evt_1'], 'too late'), [])
+  })
+})

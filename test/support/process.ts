@@ -1,0 +1,54 @@
+/** A role of the product in a process of its own, so that a test can kill it where it stands. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Stack } from './stack.ts'
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+
+export interface Role {
+  /** `kill -9`: no chance to say goodbye; resolves once it is gone */
+  kill(): Promise<void>
+  /** what it wrote so far */
+  output(): string
+}
+
+/**
+ * Starts `main.ts <role>` against the stack's parts and resolves once it says that it is ready.
+ * @param databaseUrl instead of the stack's own: through a proxy, say
+ */
+export async function startRole(stack: Stack, role: 'api' | 'worker', databaseUrl?: string): Promise<Role> {
+  const { config, deps } = stack
+  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', MAIN, role], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      PATH: process.env['PATH'],
+      PORT: String(config.port),
+      DATABASE_URL: databaseUrl ?? stack.database.serviceUrl,
+      TEMPORAL_ADDRESS: config.temporalAddress,
+      TEMPORAL_TASK_QUEUE: config.taskQueue,
+      STRIPE_SECRET_KEY: deps.stripe.apiKey,
+      STRIPE_WEBHOOK_SECRET: deps.stripe.webhookSecrets.join(','),
+      STRIPE_API_URL: stack.sandbox.url,
+    },
+  })
+  let written = ''
+  await new Promise<void>((resolve, reject) => {
+    const read = (chunk: Buffer) => {
+      written += chunk.toString()
+      if (written.includes('"msg":"ready"')) resolve()
+    }
+    child.stdout?.on('data', read)
+    child.stderr?.on('data', read)
+    child.once('exit', (code) => reject(new Error(`the ${role} ended with ${code}:\n${written}`)))
+  })
+  return {
+    async kill() {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+    },
+    output: () => written,
+  }
+}
