@@ -28,7 +28,8 @@ program
       for (const { name } of INVARIANTS) {
         const violation = found.find(({ invariant }) => invariant === name)
         say(`${violation === undefined ? '✔' : '✘'} ${name}`)
-        if (violation !== undefined) say(`  ${violation.why}\n${violation.rows.map((row) => `  ${JSON.stringify(row)}`).join('\n')}`)
+        if (violation !== undefined)
+          say(`  ${violation.why}\n${violation.rows.map((row) => `  ${JSON.stringify(row)}`).join('\n')}`)
       }
       if (found.length > 0) process.exitCode = 1
     }),
@@ -52,7 +53,8 @@ inbox
     withPool(async (pool) => {
       const events = await parkedEvents(pool, 100)
       if (events.length === 0) say('none')
-      for (const { eventId, type, owner, reason } of events) say(`${eventId}  ${type}  ${owner ?? '-'}  ${reason}`)
+      for (const { eventId, type, owner, reason } of events)
+        say(`${eventId}  ${type}  ${owner ?? '-'}  ${reason}`)
     }),
   )
 inbox

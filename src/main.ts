@@ -129,7 +129,8 @@ function bundle(): ReturnType<typeof bundleWorkflowCode> {
   return bundled
 }
 
-const TYPES = { KEYWORD: 2, DATETIME: 6, BOOL: 5 } as const
+/** Temporal's numbers for the kinds of search attributes that we use. */
+const TYPES: Record<string, number> = { KEYWORD: 2, DATETIME: 6, BOOL: 5 }
 
 async function registerAttributes(client: Client, namespace: string): Promise<void> {
   const service = client.connection.operatorService
@@ -138,9 +139,7 @@ async function registerAttributes(client: Client, namespace: string): Promise<vo
   if (missing.length === 0) return
   await service.addSearchAttributes({
     namespace,
-    searchAttributes: Object.fromEntries(
-      missing.map((key) => [key.name, TYPES[key.type as keyof typeof TYPES]]),
-    ),
+    searchAttributes: Object.fromEntries(missing.map((key) => [key.name, TYPES[key.type] ?? 0])),
   })
 }
 

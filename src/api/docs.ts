@@ -35,7 +35,13 @@ export async function describeApi(app: Api): Promise<void> {
       }
       return transformed
     },
-    transformObject: jsonSchemaTransformObject,
+    transformObject(document) {
+      const whole = jsonSchemaTransformObject(document)
+      // each named schema comes twice, as sent and as answered; only answers are named here
+      const schemas = 'components' in whole ? (whole.components?.schemas ?? {}) : {}
+      for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name]
+      return whole
+    },
   })
 }
 

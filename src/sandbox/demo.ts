@@ -41,13 +41,13 @@ const order = await call<{ id: string; checkout: { id: string; url: string } }>(
 await tell(`hosted checkout ${order.body.checkout.id} of Starter, $20 a month`)
 await control(`checkout/${order.body.checkout.id}/pay`, { payment_method: 'pm_card_visa' })
 const session = await stripe.checkout.sessions.retrieve(order.body.checkout.id)
-const subscription = String(session.subscription)
+const subscription = session.subscription as string
 await until('the first credits', async () => (await balance()) === '20')
 await tell(`paid; ${subscription} granted 20`)
 
 const spendKey = randomUUID()
 const first = await spend('3.25', spendKey)
-await tell(`spent 3.25 on chat (${first.body.id})`)
+await tell(`spent 3.25 on chat (${String(first.body['id'])})`)
 const replay = await spend('3.25', spendKey)
 check(
   'a replay answers as first given',
@@ -100,7 +100,9 @@ async function prove(): Promise<void> {
     return running.eq(balance_after)
   })
   const { customer } = await stripe.subscriptions.retrieve(subscription)
-  const oracle = await control<{ paid: { invoice: string; amount: number }[] }>(`oracle/${String(customer)}`)
+  const oracle = await control<{ paid: { invoice: string; amount: number }[] }>(
+    `oracle/${customer as string}`,
+  )
   const granted = entries.filter(({ kind }) => kind === 'grant').map(({ source }) => source['invoice'])
   process.stdout.write('\nThe books:\n')
   check(`Σ of ${entries.length} postings = balance (${sum.toFixed()} = ${now.balance})`, sum.eq(now.balance))
@@ -194,6 +196,6 @@ function readKey(): string {
     return readFileSync(join(config.dataDir, 'api-key'), 'utf8').trim()
   } catch {
     process.stderr.write('no API key: start the stack first, with npm start, in this folder\n')
-    process.exit(1)
+    return process.exit(1)
   }
 }

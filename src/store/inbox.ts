@@ -212,10 +212,20 @@ export async function parkedEvents(
   database: Queryable,
   limit: number,
 ): Promise<{ eventId: string; type: string; owner: string | null; reason: string }[]> {
-  const { rows } = await database.query<{ event_id: string; type: string; owner: string | null; parked_reason: string }>(
+  const { rows } = await database.query<{
+    event_id: string
+    type: string
+    owner: string | null
+    parked_reason: string
+  }>(
     `select event_id, type, owner, parked_reason from processed_webhook_events
       where parked_at is not null and settled_at is null order by parked_at limit $1`,
     [limit],
   )
-  return rows.map((row) => ({ eventId: row.event_id, type: row.type, owner: row.owner, reason: row.parked_reason }))
+  return rows.map((row) => ({
+    eventId: row.event_id,
+    type: row.type,
+    owner: row.owner,
+    reason: row.parked_reason,
+  }))
 }

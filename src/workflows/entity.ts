@@ -112,9 +112,9 @@ export async function live(entity: Entity): Promise<void> {
 
     const idle = () => !dirty && waiting.length === 0
     const renewing = pass !== undefined && (workflowInfo().continueAsNewSuggested || turnedTo(pass.turn))
-    if (idle() && (pass?.over === true || renewing)) {
+    if (idle() && (pass?.over || renewing)) {
       await condition(allHandlersFinished)
-      if (idle() && pass?.over === true) return
+      if (idle() && pass?.over) return
       if (idle()) return await entity.renew()
     }
     await condition(() => !idle(), waitFor(pass), { summary: waitSummary(pass) })

@@ -18,7 +18,7 @@ export interface Answer {
   headers: Record<string, unknown>
   /** the body as it came */
   text: string
-  // biome-ignore lint: a test looks at whatever came
+  // oxlint-disable-next-line typescript/no-explicit-any -- a test looks at whatever came
   body: any
 }
 

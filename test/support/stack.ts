@@ -210,7 +210,7 @@ export async function subscribe(
   const subscriber = await openCheckout(stack, plan, interval)
   await stack.control(`checkout/${subscriber.session}/pay`, {})
   const session = await stack.stripe.checkout.sessions.retrieve(subscriber.session)
-  const subscription = String(session.subscription)
+  const subscription = session.subscription as string
   await settled(stack)
   return { ...subscriber, subscription }
 }

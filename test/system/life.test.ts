@@ -69,7 +69,7 @@ describe('the life of a subscription, by the sandbox’s clock', function () {
     }
     // what Stripe was paid is what was granted: the oracle counts invoices, not our rows
     const { customer } = await stack.stripe.subscriptions.retrieve(monthly.subscription)
-    const oracle = await stack.control<{ paid: unknown[] }>(`oracle/${String(customer)}`)
+    const oracle = await stack.control<{ paid: unknown[] }>(`oracle/${customer as string}`)
     assert.equal(oracle.paid.length, days.length)
   })
 
@@ -125,10 +125,10 @@ describe('the life of a subscription, by the sandbox’s clock', function () {
     const { account, subscription } = await subscribe(stack)
     const { customer } = await stack.stripe.subscriptions.retrieve(subscription)
     const bad = await stack.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
-      customer: String(customer),
+      customer: customer as string,
     })
     await stack.stripe.subscriptions.update(subscription, { default_payment_method: bad.id })
-    await stack.stripe.customers.update(String(customer), {
+    await stack.stripe.customers.update(customer as string, {
       invoice_settings: { default_payment_method: bad.id },
     })
     await settled(stack)
@@ -137,7 +137,7 @@ describe('the life of a subscription, by the sandbox’s clock', function () {
     assert.equal((await grantDays(account)).length, 1)
     const open = (await stack.stripe.invoices.list({ subscription, status: 'open' })).data[0]
     assert.ok(open)
-    const good = await stack.stripe.paymentMethods.attach('pm_card_visa', { customer: String(customer) })
+    const good = await stack.stripe.paymentMethods.attach('pm_card_visa', { customer: customer as string })
     await stack.stripe.invoices.pay(open.id, { payment_method: good.id })
     await settled(stack)
     assert.equal((await grantDays(account)).length, 2)
@@ -150,9 +150,9 @@ describe('the life of a subscription, by the sandbox’s clock', function () {
     const item = first.items.data[0]
     assert.ok(item)
     const second = await stack.stripe.subscriptions.create({
-      customer: String(first.customer),
+      customer: first.customer as string,
       items: [{ price: item.price.id }],
-      default_payment_method: String(first.default_payment_method),
+      default_payment_method: first.default_payment_method as string,
     })
     await settled(stack)
     assert.equal(await balanceOf(stack, account), '40')

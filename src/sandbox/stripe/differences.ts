@@ -30,7 +30,6 @@ export const differences: Difference[] = [
     field: 'recurring.trial_period_days',
     why: 'required by the types (null), not in the document',
   },
-  { schema: 'plan', field: 'trial_period_days', why: 'required by the types (null), not in the document' },
   {
     schema: 'checkout.session',
     field: 'allowed_payment_method_types',

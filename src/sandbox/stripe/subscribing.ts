@@ -1,6 +1,7 @@
 // How a subscription begins: its object, its first period or trial, its first invoice.
 import { invalid, notSimulated, StripeFault } from './error.ts'
-import { attempt, draftInvoice, finalize, methodFor, paymentOf } from './invoicing.ts'
+import { draftInvoice } from './invoice-draft.ts'
+import { attempt, finalize, methodFor, paymentOf } from './invoicing.ts'
 import { declineError } from './payment.ts'
 import { nextBoundary } from './calendar.ts'
 import { linesFor, periodFrom, planNext } from './cycle.ts'

@@ -1,6 +1,7 @@
 // The main road through the official client: checkout, payment, webhooks, renewal.
 import assert from 'node:assert/strict'
-import { Stripe } from 'stripe'
+// oxlint-disable-next-line import/no-named-as-default -- the named export is a type only under CommonJS
+import Stripe from 'stripe'
 import { bench, closeAll, plan, receiver, seconds, types } from './world.ts'
 
 describe('stripe sandbox: the road', () => {

@@ -1,7 +1,8 @@
 // What the simulator's tests share: a simulator on a hand-held clock, the official client, a webhook receiver.
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Stripe } from 'stripe'
+// oxlint-disable-next-line import/no-named-as-default -- the named export is a type only under CommonJS
+import Stripe from 'stripe'
 import {
   startStripeSandbox,
   type StripeSandbox,

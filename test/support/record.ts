@@ -1,0 +1,78 @@
+/**
+ * `npm run record`: lives through one scenario of each shape on real parts and keeps the histories in
+ * `test/fixtures/history`. Recorded histories are never changed: a new shape is a new file.
+ */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
+import { DAY_MS } from './ledger.ts'
+import { stopPostgres } from './postgres.ts'
+import { eventually, openCheckout, type Stack, settled, startStack, subscribe } from './stack.ts'
+import { stopTemporal } from './temporal.ts'
+
+const FOLDER = new URL('../fixtures/history/', import.meta.url)
+const version = process.argv[2]
+if (version === undefined || !/^v\d+$/.test(version)) throw new Error('usage: npm run record -- v2')
+
+/** Every run of a workflow, oldest first, without what tells of this machine. */
+async function record(stack: Stack, workflowId: string, scenario: string): Promise<void> {
+  const runs = await eventually('visibility', async () => {
+    const found: { runId: string; startTime: Date }[] = []
+    for await (const run of stack.temporal.workflow.list({ query: `WorkflowId = '${workflowId}'` }))
+      found.push(run)
+    return found.length > 0 && found.sort((a, b) => a.startTime.getTime() - b.startTime.getTime())
+  })
+  let number = 0
+  for (const { runId } of runs) {
+    const history = await stack.temporal.workflow.getHandle(workflowId, runId).fetchHistory()
+    const json = JSON.parse(historyToJSON(history), (key, value: unknown) =>
+      key === 'identity' ? 'recorded' : key === 'stackTrace' ? '' : value,
+    )
+    const file = new URL(`${scenario}-${version}-${++number}.json`, FOLDER)
+    if (existsSync(file))
+      throw new Error(`${file.pathname} is there already: recorded histories stay as they are`)
+    writeFileSync(file, `${JSON.stringify({ workflowId, history: json })}\n`)
+  }
+}
+
+async function scenarios(stack: Stack): Promise<void> {
+  const monthly = await subscribe(stack)
+  await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
+  await stack.call('POST', `/v1/subscriptions/${monthly.subscription}/cancel`, {})
+  await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
+  await record(stack, monthly.subscription, 'subscription-renewed-and-cancelled')
+  await record(stack, `checkout/${monthly.order}`, 'checkout-paid')
+
+  const yearly = await subscribe(stack, 'tier_2_20', 'year')
+  await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
+  await stack.stripe.subscriptions.cancel(yearly.subscription)
+  await settled(stack)
+  await record(stack, yearly.subscription, 'subscription-yearly-ended')
+
+  const abandoned = await openCheckout(stack)
+  await stack.clock.advance(stack.clock.now() + DAY_MS)
+  await record(stack, `checkout/${abandoned.order}`, 'checkout-abandoned')
+
+  const troubled = await subscribe(stack, 'tier_6_50')
+  await stack.database.owner.query(
+    `update catalog_price set terms = jsonb_set(terms, '{credits}', '"many"') where plan = 'tier_6_50'`,
+  )
+  await stack.clock.jump(stack.clock.now() + 33 * DAY_MS)
+  await stack.sandbox.deliverDue()
+  await eventually('it asks for a person', async () => {
+    const { rowCount } = await stack.database.pool.query(`select 1 from alert where subject = $1`, [
+      troubled.subscription,
+    ])
+    return (rowCount ?? 0) > 0
+  })
+  await record(stack, troubled.subscription, 'subscription-needs-attention')
+}
+
+mkdirSync(FOLDER, { recursive: true })
+const stack = await startStack()
+try {
+  await scenarios(stack)
+} finally {
+  await stack.stop()
+  await stopTemporal()
+  await stopPostgres()
+}

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import { wakeOwner } from '../../src/workflows/owner.ts'
+import { assertBooks, DAY_MS } from '../support/ledger.ts'
+import { balanceOf, eventually, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+
+describe('the workflow of a subscription', function () {
+  this.timeout(120_000)
+  let stack: Stack
+  before(async () => {
+    stack = await startStack()
+  })
+  after(() => stack?.stop())
+  afterEach(() => assertBooks(stack.database))
+
+  const observedAt = async (subscription: string) => {
+    const { rows } = await stack.database.pool.query<{ observed_at: Date }>(
+      'select observed_at from subscription where id = $1',
+      [subscription],
+    )
+    return rows[0]?.observed_at.getTime() ?? 0
+  }
+  const grants = async (account: string) =>
+    (
+      await stack.database.pool.query(`select 1 from posting where account_id = $1 and kind = 'grant'`, [
+        account,
+      ])
+    ).rowCount
+  const statusOf = async (id: string) => (await stack.temporal.workflow.getHandle(id).describe()).status.name
+
+  it('takes a signal that it does not know as a reason to look', async () => {
+    const { subscription } = await subscribe(stack)
+    const before = await observedAt(subscription)
+    await stack.temporal.workflow.getHandle(subscription).signal('a_message_of_the_future', { what: 'ever' })
+    await eventually('it looked', async () => (await observedAt(subscription)) > before)
+    assert.equal(await statusOf(subscription), 'RUNNING')
+  })
+
+  it('refuses an update of the wrong shape and lives on', async () => {
+    const { subscription } = await subscribe(stack)
+    const handle = stack.temporal.workflow.getHandle(subscription)
+    await assert.rejects(handle.executeUpdate('cancel', { args: [{ command: 'not one of ours' }] }))
+    await assert.rejects(handle.executeUpdate('unheard_of', { args: [] }))
+    assert.equal(await statusOf(subscription), 'RUNNING')
+  })
+
+  it('an update for a command that does not exist fails alone', async () => {
+    const { subscription } = await subscribe(stack)
+    const handle = stack.temporal.workflow.getHandle(subscription)
+    await assert.rejects(handle.executeUpdate('cancel', { args: [{ command: 'cmd_nobody' }] }))
+    assert.equal(await statusOf(subscription), 'RUNNING')
+  })
+
+  it('continues as new each period, under a rain of wakes, and misses nothing', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
+    const first = (await stack.temporal.workflow.getHandle(subscription).describe()).runId
+    const renewal = stack.clock.advance(stack.clock.now() + 31 * DAY_MS + 2 * 3_600_000)
+    await Promise.all([
+      renewal,
+      ...Array.from({ length: 40 }, (_, n) => wakeOwner(reach, subscription, { reason: `test ${n}` })),
+    ])
+    await settled(stack)
+    await eventually('the next run', async () => {
+      const { runId, status } = await stack.temporal.workflow.getHandle(subscription).describe()
+      return runId !== first && status.name === 'RUNNING'
+    })
+    assert.equal(await grants(account), 2)
+  })
+
+  it('answers every command that races the turn of the period', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const renewal = stack.clock.advance(stack.clock.now() + 31 * DAY_MS + 2 * 3_600_000)
+    const cancels = Array.from({ length: 5 }, (_, n) =>
+      stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}, `during-renewal-${n}`),
+    )
+    await renewal
+    for (const answer of await Promise.all(cancels)) assert.ok([200, 202, 409].includes(answer.status))
+    await settled(stack)
+    await eventually('no command is left', async () => {
+      const { rowCount } = await stack.database.pool.query(
+        `select 1 from command where scope = $1 and state = 'pending'`,
+        [account],
+      )
+      return rowCount === 0
+    })
+    // cancelled before or after it was renewed: what was paid for is there, once
+    const paid = (await stack.stripe.invoices.list({ subscription, status: 'paid' })).data.length
+    assert.equal(await grants(account), paid)
+    assert.equal(await balanceOf(stack, account), '20')
+  })
+
+  it('starts again from nothing when it is woken after its end, and ends again', async () => {
+    const { account, subscription } = await subscribe(stack)
+    await stack.stripe.subscriptions.cancel(subscription)
+    await settled(stack)
+    await eventually('it ended', async () => (await statusOf(subscription)) === 'COMPLETED')
+    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
+    await wakeOwner(reach, subscription, { reason: 'late' })
+    await eventually('it ended again', async () => {
+      let runs = 0
+      for await (const run of stack.temporal.workflow.list({ query: `WorkflowId = '${subscription}'` })) {
+        if (run.status.name === 'COMPLETED') runs += 1
+      }
+      return runs >= 2
+    })
+    assert.equal(await grants(account), 1)
+  })
+
+  it('shows what a support person asks for: attributes, summary, details', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const seen = await eventually('the attributes', async () => {
+      for await (const run of stack.temporal.workflow.list({
+        query: `PerennialAccount = '${account}' and PerennialStatus = 'active'`,
+      })) {
+        return run
+      }
+      return undefined
+    })
+    assert.equal(seen.workflowId, subscription)
+    const metadata = await stack.temporal.workflow
+      .getHandle(subscription)
+      .query<{ currentDetails?: string }>('__temporal_workflow_metadata')
+    assert.match(metadata.currentDetails ?? '', /tier_2_20/)
+    assert.match(metadata.currentDetails ?? '', new RegExp(account))
+  })
+})
