@@ -26,8 +26,10 @@ create table catalog_price (
   plan        text not null,
   interval    text not null check (interval in ('month', 'year')),
   version     text not null,
-  terms       jsonb not null -- credits, list price, currency, grace, discount rule, group: as they were when bought
+  terms       jsonb not null, -- credits, list price, currency, grace, discount rule, group: as they were when bought
+  on_sale     boolean not null default false
 );
+create unique index catalog_price_on_sale on catalog_price (plan, interval) where on_sale;
 
 -- A hosted checkout, from the order to its end.
 create table checkout (
@@ -117,7 +119,8 @@ create table processed_webhook_events (
   received_at     timestamptz not null default clock_timestamp(),
   signalled_at    timestamptz,
   settled_at      timestamptz, -- a run has observed after this event and nothing was left to do
-  attempts        integer not null default 0,
+  wakes           integer not null default 0, -- how often a sweeper has woken its owner; sets the next wait
+  attempts        integer not null default 0, -- passes of its owner that failed; too many park it
   next_attempt_at timestamptz not null default clock_timestamp(),
   parked_at       timestamptz,
   parked_reason   text

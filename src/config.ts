@@ -73,9 +73,9 @@ const VARIABLES = {
   PERENNIAL_API_KEY: [
     z
       .string()
-      .regex(/^\S{16,200}$/)
+      .regex(/^[\x21-\x7e]{20,200}$/)
       .optional(),
-    '16 to 200 characters without spaces',
+    '20 to 200 visible ASCII characters',
   ],
   PERENNIAL_CATALOG: [z.string().optional(), 'the path of a catalogue file'],
   DATABASE_URL: [postgresUrl.optional(), 'postgres://user:password@host:port/database'],

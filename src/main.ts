@@ -2,7 +2,14 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
-import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  makeTelemetryFilterString,
+  NativeConnection,
+  Runtime,
+  Worker,
+} from '@temporalio/worker'
 import type { Logger } from 'pino'
 import { ensureCatalog } from './activities/catalog.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
@@ -35,6 +42,15 @@ const CATALOG = new URL('../catalog.json', import.meta.url)
 const WORKFLOWS = fileURLToPath(
   new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
 )
+
+/** The SDK's own log lines go where ours go, and Ctrl-C is ours: the worker ends with the rest, in order. */
+export function installRuntime(log: Logger): void {
+  const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    log[level === 'WARN' ? 'warn' : 'error'](meta ?? {}, message)
+  })
+  const filter = makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' })
+  Runtime.install({ shutdownSignals: [], logger, telemetryOptions: { logging: { filter, forward: {} } } })
+}
 
 /** Runs workflows and activities. Registers search attributes, prices and schedules before it takes work. */
 export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
@@ -158,8 +174,7 @@ async function main(role: string | undefined): Promise<void> {
     webhookSecrets: config.stripeWebhookSecrets,
     ...(stripeApiUrl === undefined ? {} : { sandboxUrl: stripeApiUrl }),
   }
-  // the worker must not take Ctrl-C by itself: it ends with the rest, in order
-  Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('WARN') })
+  installRuntime(log)
   const deps = { config, log, stripe }
   const running: Running[] = []
   if (role !== 'api') running.push(await startWorker(deps))

@@ -1,12 +1,13 @@
 /** Ties the catalogue to Stripe's prices: finds or makes each one and keeps the terms it is sold under. */
 import type { CatalogPrice } from '../domain/catalog.ts'
-import { keepPrice, termsByLookupKey } from '../store/catalog-price.ts'
-import type { Pool } from '../store/connect.ts'
+import { keepPrice, putOnSale, termsByLookupKey } from '../store/catalog-price.ts'
+import { type Pool, transaction } from '../store/connect.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 
 /**
  * Makes sure that every price of the catalogue is in Stripe and known. Asks Stripe only for those that are not known,
  * so that a start does not depend on Stripe being up.
+ * Then the catalogue's prices are on sale, and no others.
  * @throws Error when the terms of a price that was sold before differ: raise the catalogue's version instead
  */
 export async function ensureCatalog(pool: Pool, gateway: Gateway, prices: CatalogPrice[]): Promise<void> {
@@ -25,4 +26,10 @@ export async function ensureCatalog(pool: Pool, gateway: Gateway, prices: Catalo
       )
     }
   }
+  await transaction(pool, (client) =>
+    putOnSale(
+      client,
+      prices.map((price) => price.lookupKey),
+    ),
+  )
 }

@@ -4,7 +4,7 @@ import { findAccount } from '../store/account.ts'
 import { pendingCommands } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
 import { ownersWithDeadline, recorded } from '../store/duty.ts'
-import { dueEvents, markSignalled, parkPoisoned } from '../store/inbox.ts'
+import { dueEvents, markSignalled } from '../store/inbox.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { adoptOwner, type Reach, sendCommand, wakeOwner } from '../workflows/owner.ts'
 import { translated } from './translate.ts'
@@ -15,8 +15,6 @@ export interface DutyDeps {
   reach: Reach
 }
 
-/** How often an event is tried before it is set aside with an alert. */
-const ATTEMPTS_MAX = 10
 const PAGE = 200
 
 export type DutyActivities = ReturnType<typeof createDutyActivities>
@@ -26,10 +24,14 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
     /** Wakes the owner of every event that is not settled, and sends commands that no worker took. */
     sweep: () =>
       recorded(pool, 'sweep', async () => {
-        const parked = await parkPoisoned(pool, ATTEMPTS_MAX)
         const events = await dueEvents(pool, PAGE)
+        const woken = new Set<string>()
         for (const event of events) {
-          await wakeOwner(reach, event.owner, { reason: 'sweep', type: event.type, event: event.eventId })
+          // one wake tells an owner of all its events
+          if (!woken.has(event.owner)) {
+            await wakeOwner(reach, event.owner, { reason: 'sweep', type: event.type, event: event.eventId })
+            woken.add(event.owner)
+          }
           await markSignalled(pool, [event.eventId])
           heartbeat()
         }
@@ -38,7 +40,7 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
           await sendCommand(reach, command, 2_000)
           heartbeat()
         }
-        return { events: events.length, commands: commands.length, parked: parked.length }
+        return { events: events.length, commands: commands.length }
       }),
 
     /** Starts a workflow for every live subscription and open checkout that has none; those that run do not notice. */

@@ -11,7 +11,7 @@ import { termsOf } from '../store/catalog-price.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
-import { park, settle, unsettledFor } from '../store/inbox.ts'
+import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror } from '../store/mirror.ts'
 import { writePayment } from '../store/payment.ts'
 import { businessNow } from '../clock.ts'
@@ -19,6 +19,9 @@ import type { Gateway } from '../stripe/gateway.ts'
 import { postingKey } from '../domain/id.ts'
 import type { CommandAnswer } from '../workflows/message.ts'
 import { translated } from './translate.ts'
+
+/** How many passes over an event may fail before it is set aside. Each tried for minutes, and the waits between grow. */
+const ATTEMPTS_MAX = 10
 
 export interface SubscriptionDeps {
   pool: Pool
@@ -127,7 +130,10 @@ export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps
     /** Shows a person what stopped, and parks the events that cannot be worked off. */
     async raiseAttention(input: { owner: string; reason: string; final: boolean }): Promise<void> {
       await raiseAlert(pool, 'needs_attention', input.owner, input.reason)
-      if (!input.final) return
+      if (!input.final) {
+        await countFailedPass(pool, input.owner, input.reason, ATTEMPTS_MAX)
+        return
+      }
       const events = await unsettledFor(pool, input.owner)
       await park(
         pool,

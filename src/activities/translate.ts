@@ -43,7 +43,8 @@ export function translate(error: unknown): unknown {
     return ApplicationFailure.retryable(`Stripe failed: ${error.type} ${status}`, 'StripeFailed')
   }
   if (isDatabaseError(error)) {
-    const message = `Postgres ${error.code}: ${error.message}`
+    // the text of a message may quote a value: the code and the constraint tell enough and nothing personal
+    const message = ['Postgres', error.code, error.constraint].filter(Boolean).join(' ')
     // 22 data, 23 constraint, 42 definition: the same statement will fail again
     return /^(22|23|42)/.test(error.code)
       ? ApplicationFailure.nonRetryable(message, 'DatabaseRefused')
@@ -52,7 +53,7 @@ export function translate(error: unknown): unknown {
   return error
 }
 
-function isDatabaseError(error: unknown): error is Error & { code: string } {
+function isDatabaseError(error: unknown): error is Error & { code: string; constraint?: string } {
   return (
     error instanceof Error &&
     'code' in error &&

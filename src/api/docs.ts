@@ -60,6 +60,7 @@ export async function serveDocs(app: Api): Promise<void> {
     configuration: {
       url: '/openapi.json',
       pageTitle: 'Perennial API',
+      authentication: { preferredSecurityScheme: 'key' },
       withDefaultFonts: false,
       telemetry: false,
       hideClientButton: true,

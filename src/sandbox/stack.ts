@@ -3,10 +3,9 @@
  * the configuration names (DATABASE_URL, TEMPORAL_ADDRESS, STRIPE_SECRET_KEY) is used instead of started.
  */
 import { join } from 'node:path'
-import { DefaultLogger, Runtime } from '@temporalio/worker'
 import type { Config } from '../config.ts'
 import type { Logger } from '../log.ts'
-import { startApi, startWorker } from '../main.ts'
+import { installRuntime, startApi, startWorker } from '../main.ts'
 import { ensureApiKey, makeApiKey } from '../store/api-key.ts'
 import { migrate } from '../store/migrate.ts'
 import { openSandboxClock } from './clock.ts'
@@ -131,11 +130,7 @@ const stripe: Part = {
 const worker: Part = {
   title: 'Worker',
   async start(stack) {
-    // the SDK would shut the worker down on Ctrl-C by itself, before the API, and write beside the display
-    const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
-      stack.log[level === 'WARN' ? 'warn' : 'error'](meta ?? {}, message)
-    })
-    Runtime.install({ shutdownSignals: [], logger })
+    installRuntime(stack.log)
     const running = await startWorker(stack)
     stack.stops.unshift({ part: 'the worker', stop: () => running.stop() })
     return `task queue ${stack.config.taskQueue}`

@@ -11,6 +11,16 @@ export async function keepPrice(database: Queryable, terms: PriceTerms): Promise
   )
 }
 
+/** Makes these prices the ones on sale, and no others. What was sold before is kept, and is sold no more. */
+export async function putOnSale(client: Queryable, lookupKeys: string[]): Promise<void> {
+  await client.query('update catalog_price set on_sale = false where on_sale and lookup_key <> all($1)', [
+    lookupKeys,
+  ])
+  await client.query('update catalog_price set on_sale = true where not on_sale and lookup_key = any($1)', [
+    lookupKeys,
+  ])
+}
+
 /** The terms of these Stripe prices; those that are none of ours are left out. */
 export async function termsOf(database: Queryable, prices: string[]): Promise<Record<string, PriceTerms>> {
   if (prices.length === 0) return {}

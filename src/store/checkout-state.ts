@@ -53,9 +53,7 @@ export async function readOpening(database: Queryable, order: string): Promise<O
        from checkout c
        join account a on a.id = c.account_id
        left join customer p on p.account_id = c.account_id
-       left join lateral (select terms from catalog_price
-                           where (price_id = c.price_id) or (c.price_id is null and plan = c.plan and interval = c.interval)
-                           order by version desc limit 1) k on true
+       left join catalog_price k on k.price_id = c.price_id
       where c.id = $1`,
     [order],
   )

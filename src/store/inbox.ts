@@ -69,27 +69,31 @@ export async function markSignalled(database: Queryable, eventIds: string[]): Pr
   )
 }
 
-/** Events that a run of this owner has still to observe after. */
+/** Events that a run of this owner has still to observe after, those that were set aside among them. */
 export async function unsettledFor(
   database: Queryable,
   owner: string,
 ): Promise<{ eventId: string; type: string }[]> {
   const { rows } = await database.query<{ event_id: string; type: string }>(
     `select event_id, type from processed_webhook_events
-      where owner = $1 and settled_at is null and parked_at is null order by received_at, event_id`,
+      where owner = $1 and settled_at is null order by received_at, event_id`,
     [owner],
   )
   return rows.map((row) => ({ eventId: row.event_id, type: row.type }))
 }
 
-/** A run has observed after these events and nothing was left to do. */
+/**
+ * A run has observed after these events and nothing was left to do. What had been set aside is done with, too, and its
+ * alert is closed.
+ */
 export async function settle(database: Queryable, eventIds: string[]): Promise<void> {
   if (eventIds.length === 0) return
-  await database.query(
+  const { rows } = await database.query<{ event_id: string; parked: boolean }>(
     `update processed_webhook_events set settled_at = clock_timestamp()
-      where event_id = any($1) and settled_at is null`,
+      where event_id = any($1) and settled_at is null returning event_id, parked_at is not null as parked`,
     [eventIds],
   )
+  for (const { event_id, parked } of rows) if (parked) await resolveAlert(database, PARKED, event_id)
 }
 
 /** An event whose owner is to be woken. */
@@ -97,8 +101,6 @@ export interface DueEvent {
   eventId: string
   type: string
   owner: string
-  /** how often it was taken from here, this time included */
-  attempts: number
 }
 
 /**
@@ -106,26 +108,21 @@ export interface DueEvent {
  * Two sweepers never take the same event.
  */
 export async function dueEvents(database: Queryable, limit: number): Promise<DueEvent[]> {
-  const { rows } = await database.query<{ event_id: string; type: string; owner: string; attempts: number }>(
+  const { rows } = await database.query<{ event_id: string; type: string; owner: string }>(
     `with due as (
        select event_id from processed_webhook_events
         where settled_at is null and parked_at is null and owner is not null and next_attempt_at <= clock_timestamp()
         order by next_attempt_at, event_id limit $1 for update skip locked
      )
      update processed_webhook_events e
-        set attempts = e.attempts + 1,
+        set wakes = e.wakes + 1,
             next_attempt_at = clock_timestamp()
-              + least(interval '1 hour', interval '2 seconds' * power(2, least(e.attempts, 20)))
+              + least(interval '1 hour', interval '2 seconds' * power(2, least(e.wakes, 20)))
        from due where e.event_id = due.event_id
-     returning e.event_id, e.type, e.owner, e.attempts`,
+     returning e.event_id, e.type, e.owner`,
     [limit],
   )
-  return rows.map((row) => ({
-    eventId: row.event_id,
-    type: row.type,
-    owner: row.owner,
-    attempts: row.attempts,
-  }))
+  return rows.map((row) => ({ eventId: row.event_id, type: row.type, owner: row.owner }))
 }
 
 /**
@@ -151,18 +148,25 @@ export async function park(database: Queryable, eventIds: string[], reason: stri
 }
 
 /**
- * Parks the poisoned: what was tried so often without settling, and is due to be tried again.
+ * A pass of this owner failed: counts an attempt on every event that it was to settle, and parks those that have seen
+ * too many. Wakes that nobody answered do not count: an outage of ours or of Stripe's poisons no event.
  * @returns the ids of the events parked now
  */
-export async function parkPoisoned(database: Queryable, maxAttempts: number): Promise<string[]> {
+export async function countFailedPass(
+  database: Queryable,
+  owner: string,
+  reason: string,
+  attemptsMax: number,
+): Promise<string[]> {
   const { rows } = await database.query<{ event_id: string }>(
-    `select event_id from processed_webhook_events
-      where settled_at is null and parked_at is null and owner is not null
-        and attempts >= $1 and next_attempt_at <= clock_timestamp()`,
-    [maxAttempts],
+    `with counted as (
+       update processed_webhook_events set attempts = attempts + 1
+        where owner = $1 and settled_at is null and parked_at is null returning event_id, attempts)
+     select event_id from counted where attempts >= $2`,
+    [owner, attemptsMax],
   )
   const ids = rows.map((row) => row.event_id)
-  return ids.length === 0 ? [] : park(database, ids, `not settled after ${maxAttempts} attempts`)
+  return ids.length === 0 ? [] : park(database, ids, `not settled after ${attemptsMax} attempts: ${reason}`)
 }
 
 /**
@@ -172,7 +176,7 @@ export async function parkPoisoned(database: Queryable, maxAttempts: number): Pr
 export async function unparkEvent(database: Queryable, eventId: string): Promise<boolean> {
   const { rowCount } = await database.query(
     `update processed_webhook_events
-        set parked_at = null, parked_reason = null, attempts = 0, next_attempt_at = clock_timestamp()
+        set parked_at = null, parked_reason = null, attempts = 0, wakes = 0, next_attempt_at = clock_timestamp()
       where event_id = $1 and parked_at is not null`,
     [eventId],
   )

@@ -1,5 +1,5 @@
-/** What is on sale: of every plan and interval the newest price that Stripe has. */
-import { and, desc, eq } from 'drizzle-orm'
+/** What is on sale: at most one price of every plan and interval. */
+import { and, eq } from 'drizzle-orm'
 import type { Interval, PriceTerms } from '../domain/plan.ts'
 import type { Queryable } from './connect.ts'
 import { catalogPrice, orm, run } from './schema.ts'
@@ -8,9 +8,10 @@ import { catalogPrice, orm, run } from './schema.ts'
 export async function listPrices(database: Queryable): Promise<PriceTerms[]> {
   const rows = await run(
     orm(database)
-      .selectDistinctOn([catalogPrice.plan, catalogPrice.interval], { terms: catalogPrice.terms })
+      .select({ terms: catalogPrice.terms })
       .from(catalogPrice)
-      .orderBy(catalogPrice.plan, catalogPrice.interval, desc(catalogPrice.version)),
+      .where(eq(catalogPrice.onSale, true))
+      .orderBy(catalogPrice.plan, catalogPrice.interval),
   )
   return rows.map((row) => row.terms)
 }
@@ -25,9 +26,9 @@ export async function priceOnSale(
     orm(database)
       .select({ terms: catalogPrice.terms })
       .from(catalogPrice)
-      .where(and(eq(catalogPrice.plan, plan), eq(catalogPrice.interval, interval)))
-      .orderBy(desc(catalogPrice.version))
-      .limit(1),
+      .where(
+        and(eq(catalogPrice.plan, plan), eq(catalogPrice.interval, interval), eq(catalogPrice.onSale, true)),
+      ),
   )
   return row?.terms
 }

@@ -78,6 +78,7 @@ export const catalogPrice = pgTable('catalog_price', {
   interval: text('interval').$type<'month' | 'year'>().notNull(),
   version: text('version').notNull(),
   terms: jsonb('terms').$type<PriceTerms>().notNull(),
+  onSale: boolean('on_sale').notNull().default(false),
 })
 
 export const checkout = pgTable('checkout', {
@@ -159,6 +160,7 @@ export const inbox = pgTable('processed_webhook_events', {
   receivedAt: machineTime('received_at'),
   signalledAt: instant('signalled_at'),
   settledAt: instant('settled_at'),
+  wakes: integer('wakes').notNull().default(0),
   attempts: integer('attempts').notNull().default(0),
   nextAttemptAt: machineTime('next_attempt_at'),
   parkedAt: instant('parked_at'),

@@ -156,7 +156,7 @@ export async function sell(database: TestDatabase, plan: string, group = 'defaul
       discountRule: 'full',
     }
     await database.owner.query(
-      'insert into catalog_price (price_id, lookup_key, plan, interval, version, terms) values ($1, $2, $3, $4, $5, $6)',
+      'insert into catalog_price (price_id, lookup_key, plan, interval, version, terms, on_sale) values ($1, $2, $3, $4, $5, $6, true)',
       [terms.priceId, terms.lookupKey, plan, interval, 'v1', JSON.stringify(terms)],
     )
   }

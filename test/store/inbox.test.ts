@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { countOpenAlerts } from '../../src/store/alert.ts'
 import {
+  countFailedPass,
   countInbox,
   dueEvents,
   type InboxEvent,
   markSignalled,
   park,
-  parkPoisoned,
   settle,
   storeEvent,
   unparkEvent,
@@ -80,7 +80,7 @@ describe('the inbox', () => {
     for (let attempt = 2; attempt <= 14; attempt += 1) {
       await later()
       const [again] = await dueEvents(database.pool, 100)
-      assert.equal(again?.attempts, attempt)
+      assert.ok(again)
       const { rows } = await database.owner.query(
         `select extract(epoch from next_attempt_at - clock_timestamp())::float8 as wait
            from processed_webhook_events where event_id = $1`,
@@ -101,13 +101,10 @@ describe('the inbox', () => {
 
   it('parks the poisoned with an alert each, and leaves the others', async () => {
     await storeEvent(database.pool, event('evt_poison'))
-    for (let attempt = 0; attempt < 3; attempt += 1) {
-      await dueEvents(database.pool, 10)
-      await later()
-    }
+    await countFailedPass(database.pool, 'sub_1', 'why', 3)
+    assert.deepEqual(await countFailedPass(database.pool, 'sub_1', 'why', 3), [])
     await storeEvent(database.pool, event('evt_fresh'))
-    assert.deepEqual(await parkPoisoned(database.pool, 3), ['evt_poison'])
-    assert.deepEqual(await parkPoisoned(database.pool, 3), [])
+    assert.deepEqual(await countFailedPass(database.pool, 'sub_1', 'why', 3), ['evt_poison'])
     assert.deepEqual(ids(await dueEvents(database.pool, 10)), ['evt_fresh'])
     assert.deepEqual(await countInbox(database.pool), { backlog: 1, parked: 1 })
     const { rows } = await database.owner.query('select kind, subject, detail, times from alert')
@@ -115,28 +112,43 @@ describe('the inbox', () => {
       {
         kind: 'event_parked',
         subject: 'evt_poison',
-        detail: 'invoice.paid: not settled after 3 attempts',
+        detail: 'invoice.paid: not settled after 3 attempts: why',
         times: 1,
       },
     ])
   })
 
-  it('does not park an event whose last attempt has still time', async () => {
+  it('never parks an event because nobody answered: wakes are not attempts', async () => {
     await storeEvent(database.pool, event('evt_1'))
-    await dueEvents(database.pool, 10)
-    assert.deepEqual(await parkPoisoned(database.pool, 1), [])
+    for (let wake = 0; wake < 40; wake += 1) {
+      await dueEvents(database.pool, 10)
+      await later()
+    }
+    assert.deepEqual(await countFailedPass(database.pool, 'sub_1', 'why', 3), [])
+    assert.deepEqual(await countInbox(database.pool), { backlog: 1, parked: 0 })
+  })
+
+  it('settles what had been parked when a pass has seen it after all, and closes the alert', async () => {
+    await storeEvent(database.pool, event('evt_1'))
+    await park(database.pool, ['evt_1'], 'unknown price')
+    assert.deepEqual(
+      (await unsettledFor(database.pool, 'sub_1')).map(({ eventId }) => eventId),
+      ['evt_1'],
+    )
+    await settle(database.pool, ['evt_1'])
+    assert.equal(await countOpenAlerts(database.pool), 0)
+    assert.deepEqual(await countInbox(database.pool), { backlog: 0, parked: 0 })
   })
 
   it('takes a parked event back, closes its alert, and settles it like any other', async () => {
     await storeEvent(database.pool, event('evt_1'))
     assert.deepEqual(await park(database.pool, ['evt_1', 'evt_none'], 'unknown price'), ['evt_1'])
-    assert.deepEqual(await unsettledFor(database.pool, 'sub_1'), [])
     assert.equal(await countOpenAlerts(database.pool), 1)
     assert.equal(await unparkEvent(database.pool, 'evt_1'), true)
     assert.equal(await unparkEvent(database.pool, 'evt_1'), false)
     assert.equal(await countOpenAlerts(database.pool), 0)
     const [due] = await dueEvents(database.pool, 10)
-    assert.deepEqual([due?.eventId, due?.attempts], ['evt_1', 1])
+    assert.equal(due?.eventId, 'evt_1')
     await settle(database.pool, ['evt_1'])
     assert.deepEqual(await park(database.pool, ['evt_1'], 'too late'), [])
   })

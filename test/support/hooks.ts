@@ -1,6 +1,8 @@
 /** Owns the end of a test run: everything that was started lazily is stopped, and nothing may be left behind. */
 import { readFileSync } from 'node:fs'
 import { commandLineOf } from '../../src/sandbox/child.ts'
+import { createLogger } from '../../src/log.ts'
+import { installRuntime } from '../../src/main.ts'
 import { stopPostgres } from './postgres.ts'
 import { stopTemporal } from './temporal.ts'
 
@@ -8,6 +10,10 @@ import { stopTemporal } from './temporal.ts'
 const OURS = /esbuild|const watched = new Map/
 
 export const mochaHooks = {
+  beforeAll() {
+    // once, before the first worker; what a test needs to know it asks for
+    installRuntime(createLogger('silent'))
+  },
   async afterAll(this: Mocha.Context) {
     this.timeout(60_000)
     const ends = await Promise.allSettled([stopTemporal(), stopPostgres()])
