@@ -69,7 +69,6 @@ create index lot_of_subscription on lot (subscription_id) where subscription_id 
 create table posting (
   account_id    text not null,
   seq           bigint not null check (seq > 0),
-  id            text not null unique,
   kind          text not null check (kind in ('grant', 'spend', 'lapse')),
   from_account  text not null,
   to_account    text not null,
@@ -80,26 +79,27 @@ create table posting (
   feature       text check (feature ~ '^[a-z0-9][a-z0-9._-]{0,63}$'),
   actor         text not null,
   reason_code   text not null check (reason_code ~ '^[a-z][a-z0-9_]{0,63}$'),
+  lot_ids       text[] not null,             -- where each credit came from or went to: lots filled and drawn on,
+  lot_amounts   numeric(24, 8)[] not null,   -- and how much of each; below zero is drawn
   source        jsonb not null default '{}', -- ids minted by us or by Stripe: subscription, invoice, line, payment
   occurred_at   timestamptz not null,        -- business time
   recorded_at   timestamptz not null default clock_timestamp(), -- machine time
   primary key (account_id, seq),
   unique (account_id, key),
-  check ((to_account = account_id and from_account like 'system:%' and amount > 0)
-      or (from_account = account_id and to_account like 'system:%' and amount < 0))
+  constraint posting_way check (cardinality(lot_ids) = cardinality(lot_amounts)),
+  constraint posting_direction check ((to_account = account_id and from_account like 'system:%' and amount > 0)
+                                   or (from_account = account_id and to_account like 'system:%' and amount < 0))
 );
 
-create table posting_lot (
-  account_id text not null,
-  seq        bigint not null,
-  lot_id     text not null references lot (id),
-  effect     text not null check (effect in ('fill', 'draw')),
-  amount     numeric(24, 8) not null,
-  primary key (account_id, seq, lot_id, effect),
-  foreign key (account_id, seq) references posting (account_id, seq),
-  check ((effect = 'fill' and amount > 0) or (effect = 'draw' and amount < 0))
-);
-create index posting_lot_of_lot on posting_lot (lot_id);
+-- A posting's public id: made from what it is, so that no index and no random number is needed to find it.
+create function posting_id(p_account text, p_seq bigint, p_kind text) returns text language sql immutable as $$
+  select case when p_kind = 'spend' then 'spd_' else 'pst_' end || substr(p_account, 5) || '_' || p_seq
+$$;
+
+-- The way of every credit, a row for each lot that a posting filled or drew on.
+create view posting_lot as
+  select p.account_id, p.seq, l.lot_id, case when l.amount > 0 then 'fill' else 'draw' end as effect, l.amount
+    from posting p, unnest(p.lot_ids, p.lot_amounts) as l (lot_id, amount);
 
 -- Who did what and why, for everything but spends, whose posting is its own audit row.
 create table audit_log (
@@ -121,8 +121,6 @@ begin
 end $$;
 create trigger append_only before update or delete or truncate on posting
   for each statement execute function refuse_change();
-create trigger append_only before update or delete or truncate on posting_lot
-  for each statement execute function refuse_change();
 create trigger append_only before update or delete or truncate on audit_log
   for each statement execute function refuse_change();
 
@@ -133,12 +131,11 @@ begin
   w.seq := w.seq + 1;
   w.balance := w.balance - p_amount;
   w.touched_at := greatest(p_at, w.touched_at);
-  insert into posting (account_id, seq, id, kind, from_account, to_account, amount, balance_after, key,
-                       request_hash, actor, reason_code, source, occurred_at)
-  values (w.account_id, w.seq, 'pst_' || replace(gen_random_uuid()::text, '-', ''), 'lapse', w.account_id,
-          'system:lapsed', -p_amount, w.balance, 'lapse:' || p_lot || ':' || p_cause, p_lot || ':' || p_cause,
-          'system', p_reason, jsonb_build_object('lot', p_lot), w.touched_at);
-  insert into posting_lot values (w.account_id, w.seq, p_lot, 'draw', -p_amount);
+  insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash,
+                       actor, reason_code, lot_ids, lot_amounts, source, occurred_at)
+  values (w.account_id, w.seq, 'lapse', w.account_id, 'system:lapsed', -p_amount, w.balance,
+          'lapse:' || p_lot || ':' || p_cause, p_lot || ':' || p_cause, 'system', p_reason,
+          array[p_lot], array[-p_amount], jsonb_build_object('lot', p_lot), w.touched_at);
   update lot set remaining = remaining - p_amount where id = p_lot;
   return w;
 end $$;
@@ -213,7 +210,7 @@ begin
   select * into v_old from posting p where p.account_id = p_account and p.key = p_key;
   if found then
     outcome := case when v_old.request_hash = p_hash then 'replayed' else 'key_reused' end;
-    id := v_old.id; amount := v_old.amount; balance_after := v_old.balance_after; occurred_at := v_old.occurred_at;
+    id := posting_id(p_account, v_old.seq, v_old.kind); amount := v_old.amount; balance_after := v_old.balance_after; occurred_at := v_old.occurred_at;
     select lot.id into lot_id from lot where lot.account_id = p_account and lot.key = p_key;
     return;
   end if;
@@ -242,15 +239,12 @@ begin
   w.balance := w.balance + p_amount;
   w.debt := w.debt - v_repaid;
   w.touched_at := v_now;
-  id := 'pst_' || replace(gen_random_uuid()::text, '-', '');
-  insert into posting (account_id, seq, id, kind, from_account, to_account, amount, balance_after, key,
-                       request_hash, actor, reason_code, source, occurred_at)
-  values (p_account, w.seq, id, 'grant', p_from, p_account, p_amount, w.balance, p_key, p_hash, p_actor, p_reason,
-          p_source, v_now);
-  insert into posting_lot values (p_account, w.seq, lot_id, 'fill', p_amount);
-  if v_repaid > 0 then
-    insert into posting_lot values (p_account, w.seq, lot_id, 'draw', -v_repaid);
-  end if;
+  id := posting_id(p_account, w.seq, 'grant');
+  insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash,
+                       actor, reason_code, lot_ids, lot_amounts, source, occurred_at)
+  values (p_account, w.seq, 'grant', p_from, p_account, p_amount, w.balance, p_key, p_hash, p_actor, p_reason,
+          case when v_repaid > 0 then array[lot_id, lot_id] else array[lot_id] end,
+          case when v_repaid > 0 then array[p_amount, -v_repaid] else array[p_amount] end, p_source, v_now);
   insert into audit_log (account_id, actor, action, subject, reason_code, detail, occurred_at)
   values (p_account, p_actor, 'grant', id, p_reason, p_source, v_now);
   w := ledger_keep(w);
@@ -279,7 +273,7 @@ begin
   select * into v_old from posting p where p.account_id = p_account and p.key = p_key;
   if found then
     outcome := case when v_old.request_hash = p_hash then 'replayed' else 'key_reused' end;
-    id := v_old.id; amount := -v_old.amount; balance_after := v_old.balance_after; occurred_at := v_old.occurred_at;
+    id := posting_id(p_account, v_old.seq, v_old.kind); amount := -v_old.amount; balance_after := v_old.balance_after; occurred_at := v_old.occurred_at;
     return;
   end if;
   -- every lot that has something free is unexpired here: the touch has posted the others
@@ -291,22 +285,23 @@ begin
   w.seq := w.seq + 1;
   w.balance := w.balance - p_amount;
   w.debt := w.debt + greatest(0, p_amount - v_free);
-  id := 'spd_' || replace(gen_random_uuid()::text, '-', '');
-  insert into posting (account_id, seq, id, kind, from_account, to_account, amount, balance_after, key,
-                       request_hash, feature, actor, reason_code, occurred_at)
-  values (p_account, w.seq, id, 'spend', p_account, 'system:used', -p_amount, w.balance, p_key, p_hash, p_feature,
-          p_actor, 'spend', w.touched_at);
+  id := posting_id(p_account, w.seq, 'spend');
   with burn as (
     select lot.id, lot.remaining - lot.held as free,
            sum(lot.remaining - lot.held) over (order by lot.expires_at asc nulls last, lot.priority, lot.granted_at, lot.id)
              - (lot.remaining - lot.held) as before
       from lot where lot.account_id = p_account and lot.remaining > 0 and lot.remaining > lot.held
-  ), draw as (
-    select burn.id, least(free, p_amount - before) as taken from burn where before < p_amount
+  ), draw as materialized (
+    select burn.id, before, least(free, p_amount - before) as taken from burn where before < p_amount
   ), drawn as (
     update lot set remaining = lot.remaining - draw.taken from draw where lot.id = draw.id
   )
-  insert into posting_lot select p_account, w.seq, draw.id, 'draw', -draw.taken from draw;
+  insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash,
+                       feature, actor, reason_code, lot_ids, lot_amounts, occurred_at)
+  select p_account, w.seq, 'spend', p_account, 'system:used', -p_amount, w.balance, p_key, p_hash, p_feature, p_actor,
+         'spend', coalesce(array_agg(draw.id order by before), '{}'),
+         coalesce(array_agg(-draw.taken order by before), '{}'), w.touched_at
+    from draw;
   w := ledger_keep(w);
   outcome := 'spent'; amount := p_amount; balance_after := w.balance; occurred_at := w.touched_at;
   available := greatest(0, available - p_amount);
@@ -339,7 +334,7 @@ grant usage on schema public to perennial_service;
 grant select on business_clock, account, wallet, lot, posting, posting_lot, audit_log to perennial_service;
 grant insert, update on account to perennial_service;
 grant insert on audit_log to perennial_service;
-grant execute on function business_now(), ledger_settle(text), ledger_balance(text),
+grant execute on function business_now(), posting_id(text, bigint, text), ledger_settle(text), ledger_balance(text),
   ledger_grant(text, text, text, text, numeric, timestamptz, smallint, text, timestamptz, text, text, text, text, jsonb),
   ledger_spend(text, text, text, numeric, text, text, boolean)
   to perennial_service;

@@ -97,4 +97,7 @@ function fail(text: string): never {
   process.exit(1)
 }
 
-await program.parseAsync().catch((error: Error) => fail(error.message))
+await program.parseAsync().catch((error: Error & { code?: string }) => {
+  const hint = error.code === 'ECONNREFUSED' ? '\nPostgres does not answer there: is npm start running?' : ''
+  fail(`${error.message}${hint}`)
+})

@@ -58,7 +58,12 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
   const gateway = createGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl))
   const prices = parseCatalog(JSON.parse(await readFile(config.catalogFile ?? CATALOG, 'utf8')))
   const pool = connect(databaseUrl)
-  const connection = await NativeConnection.connect({ address: temporalAddress })
+  const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
+    async (error: Error) => {
+      await pool.end()
+      throw new Error(`Temporal does not answer at ${temporalAddress} (TEMPORAL_ADDRESS)`, { cause: error })
+    },
+  )
   try {
     await ensureCatalog(pool, gateway, prices)
     const client = new Client({ connection, namespace: config.temporalNamespace })
@@ -168,7 +173,14 @@ async function main(role: string | undefined): Promise<void> {
   const config = readConfig()
   const log = createLogger(config.logLevel)
   const { stripeSecretKey, stripeApiUrl } = config
-  if (stripeSecretKey === undefined) throw new Error('STRIPE_SECRET_KEY is not set')
+  const missing = [
+    config.databaseUrl === undefined && 'DATABASE_URL',
+    config.temporalAddress === undefined && 'TEMPORAL_ADDRESS',
+    stripeSecretKey === undefined && 'STRIPE_SECRET_KEY',
+  ].filter((name) => name !== false)
+  if (stripeSecretKey === undefined || missing.length > 0) {
+    throw new Error(`not set: ${missing.join(', ')}. npm start brings up what is missing, on a bare machine`)
+  }
   const stripe = {
     apiKey: stripeSecretKey,
     webhookSecrets: config.stripeWebhookSecrets,

@@ -20,6 +20,8 @@ export async function describeApi(app: Api): Promise<void> {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Perennial', version: '1', description: ABOUT },
+      // relative: wherever this document was read from
+      servers: [{ url: '/' }],
       components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
     },
     transform: (document) => {

@@ -12,6 +12,7 @@ const KEY = /^[\x21-\x7e]{1,255}$/
 export const idempotencyHeaders = z.looseObject({
   'idempotency-key': z
     .string()
+    .regex(KEY)
     .describe('1 to 255 visible ASCII characters. The same key with the same content gives the same answer.'),
 })
 

@@ -102,7 +102,7 @@ export const problemSchema = z
     type: z.string().meta({ examples: ['urn:perennial:problem:insufficient_credits'] }),
     title: z.string(),
     status: z.int(),
-    code: z.string().describe('stable; decide by this'),
+    code: z.enum(Object.keys(KNOWN) as [Code, ...Code[]]).describe('stable; decide by this'),
     detail: z.string(),
     request_id: z.string(),
   })

@@ -97,6 +97,8 @@ async function wake(
     await wakeOwner(reach, owner, { reason: 'webhook', type, event })
     await markSignalled(pool, [event])
   } catch (error) {
-    request.log.warn({ event, workflow: owner, failure: describeFailure(error) }, 'an owner was not woken')
+    // no fault of ours to act on: the event is stored, and the sweeper comes
+    const [cause] = describeFailure(error)
+    request.log.info({ event, workflow: owner, cause: cause?.['message'] }, 'an owner was not woken yet')
   }
 }

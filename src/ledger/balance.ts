@@ -81,11 +81,10 @@ export async function readLedger(
       recorded_at: Date
     }
   >(
-    `select p.id, p.seq, p.kind, p.amount, p.balance_after, p.feature, p.actor, p.reason_code, p.source,
+    `select posting_id(p.account_id, p.seq, p.kind) as id, p.seq, p.kind, p.amount, p.balance_after, p.feature, p.actor, p.reason_code, p.source,
             p.occurred_at, p.recorded_at,
-            (select coalesce(jsonb_agg(jsonb_build_object('id', l.lot_id, 'amount', l.amount::text)
-                                       order by l.effect desc, l.lot_id), '[]')
-               from posting_lot l where l.account_id = p.account_id and l.seq = p.seq) as lots
+            (select coalesce(jsonb_agg(jsonb_build_object('id', l.id, 'amount', l.amount::text)), '[]')
+               from unnest(p.lot_ids, p.lot_amounts) as l (id, amount)) as lots
        from posting p
       where p.account_id = $1 and ($2::bigint is null or p.seq < $2)
       order by p.seq desc limit $3`,

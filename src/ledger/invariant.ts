@@ -60,9 +60,9 @@ export const INVARIANTS: Invariant[] = [
   {
     name: 'each lot was filled once, with what it was granted',
     why: 'nothing is granted twice',
-    sql: `select l.id, l.granted, count(pl.*) as fills, sum(pl.amount) as filled
+    sql: `select l.id, l.granted, count(pl.lot_id) as fills, sum(pl.amount) as filled
             from lot l left join posting_lot pl on pl.lot_id = l.id and pl.effect = 'fill'
-           group by l.id, l.granted having count(pl.*) <> 1 or sum(pl.amount) <> l.granted`,
+           group by l.id, l.granted having count(pl.lot_id) <> 1 or sum(pl.amount) <> l.granted`,
   },
   {
     name: 'debt is what lots could not cover',
@@ -104,9 +104,9 @@ export const INVARIANTS: Invariant[] = [
   {
     name: 'an entitlement is marked granted when it has its posting, and only then',
     why: 'a month that was paid for is granted once',
-    sql: `select e.key, e.granted_at, p.id from entitlement e
+    sql: `select e.key, e.granted_at, p.seq from entitlement e
             left join posting p on p.account_id = e.account_id and p.key = e.key
-           where (e.granted_at is null) <> (p.id is null)`,
+           where (e.granted_at is null) <> (p.seq is null)`,
   },
   {
     name: 'each grant of a plan names a payment that is written down',

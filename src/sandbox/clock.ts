@@ -44,6 +44,7 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
   let offset = await readOffset(pool)
   let parts: (Attached & { reach: Reach; connection: Connection }) | undefined
   let turn: Promise<unknown> = Promise.resolve()
+  const stopping = new AbortController()
   const now = () => Date.now() + offset
 
   async function moveTo(ms: number): Promise<void> {
@@ -64,7 +65,7 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
   async function quiet(stripe: MovedStripe, reach: Reach): Promise<void> {
     const until = Date.now() + QUIET_WITHIN_MS
     let wokenAt = new Map<string, number>()
-    for (;;) {
+    while (!stopping.signal.aborted) {
       const owners = await unquiet(pool)
       const stripeDue = (stripe.nextDeadline() ?? Number.POSITIVE_INFINITY) <= now()
       if (owners.length === 0 && !stripeDue && stripe.webhooksInFlight() === 0) return
@@ -107,6 +108,7 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
     await step(now())
     for (let next = await nextStop(); next !== undefined && next <= toMs; next = await nextStop()) {
       await step(next)
+      if (stopping.signal.aborted) throw new Error('the sandbox is being stopped; the clock stands where it got to')
     }
     await step(toMs)
   }
@@ -128,6 +130,7 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
       parts = { ...attached, connection, reach: { client, taskQueue: attached.taskQueue } }
     },
     async stop() {
+      stopping.abort()
       await turn
       await parts?.connection.close()
       await pool.end()

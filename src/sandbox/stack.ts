@@ -155,4 +155,4 @@ const api: Part = {
 const ownerUrlOf = (config: Config): string => (config.databaseOwnerUrl ?? config.databaseUrl) as string
 
 /** In the order of need; stopped in reverse, so that nothing loses what it stands on. */
-export const PARTS: Part[] = [ports, postgres, migrations, temporal, stripe, worker, api]
+export const PARTS: Part[] = [ports, postgres, migrations, temporal, stripe, api, worker]

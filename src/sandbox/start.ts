@@ -116,7 +116,11 @@ function welcome({ config, apiKey, apiUrl, temporalUiUrl, stripe }: Stack): stri
   const addresses = [
     ['API', apiUrl],
     ['its docs', `${apiUrl}/docs`],
-    ['Temporal UI', temporalUiUrl],
+    [
+      'Temporal UI',
+      temporalUiUrl &&
+        `${temporalUiUrl}/namespaces/${config.temporalNamespace}/workflows?query=WorkflowType%3D%22subscription%22`,
+    ],
     ['Stripe sandbox', stripe.sandboxUrl],
     ['data and logs', config.dataDir],
   ]

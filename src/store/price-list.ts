@@ -1,5 +1,5 @@
 /** What is on sale: at most one price of every plan and interval. */
-import { and, eq } from 'drizzle-orm'
+import { and, eq, sql } from 'drizzle-orm'
 import type { Interval, PriceTerms } from '../domain/plan.ts'
 import type { Queryable } from './connect.ts'
 import { catalogPrice, orm, run } from './schema.ts'
@@ -11,7 +11,7 @@ export async function listPrices(database: Queryable): Promise<PriceTerms[]> {
       .select({ terms: catalogPrice.terms })
       .from(catalogPrice)
       .where(eq(catalogPrice.onSale, true))
-      .orderBy(catalogPrice.plan, catalogPrice.interval),
+      .orderBy(sql`(${catalogPrice.terms} ->> 'credits')::numeric`, catalogPrice.plan, catalogPrice.interval),
   )
   return rows.map((row) => row.terms)
 }

@@ -1,6 +1,6 @@
 /** The life of one subscription, identified by Stripe's id: first payment, renewals, entitlements, the end. */
 import { continueAsNew, workflowInfo } from '@temporalio/workflow'
-import { decideSubscription, type SubscriptionPlan } from '../domain/subscription.ts'
+import { decideSubscription, type GrantStep, type SubscriptionPlan } from '../domain/subscription.ts'
 import { live, type Pass } from './entity.ts'
 import { ATTRIBUTE, cancelUpdate, type SubscriptionInput } from './message.ts'
 import { subscriptionActivities } from './proxy.ts'
@@ -9,14 +9,16 @@ const { observeSubscription, applySubscription, settleEvents, cancelSubscription
 
 export async function subscription(input: SubscriptionInput): Promise<void> {
   const id = workflowInfo().workflowId
+  // of this period, for whoever reads the details after a pass that granted nothing
+  const granted: GrantStep[] = []
   await live({
-    pass: () => pass(id),
+    pass: () => pass(id, granted),
     commands: [{ update: cancelUpdate, run: (command) => cancelSubscription({ subscription: id, command }) }],
     renew: () => continueAsNew<typeof subscription>(input),
   })
 }
 
-async function pass(id: string): Promise<Pass> {
+async function pass(id: string, granted: GrantStep[]): Promise<Pass> {
   const { observation, events, at } = await observeSubscription({ subscription: id })
   const plan = observation === null ? undefined : decideSubscription(observation)
   if (plan === undefined) {
@@ -27,6 +29,7 @@ async function pass(id: string): Promise<Pass> {
     return { at, deadline: null, over: true, turn: null, attention: null, details, attributes: [] }
   }
   const { role } = await applySubscription({ plan, events })
+  granted.push(...plan.grants)
   const { mirror } = plan
   return {
     at,
@@ -34,7 +37,7 @@ async function pass(id: string): Promise<Pass> {
     over: plan.over,
     turn: mirror.periodStart,
     attention: mirror.attention ?? (role === 'duplicate' ? 'duplicate_subscription' : null),
-    details: detailsOf(plan, role),
+    details: detailsOf(plan, role, granted),
     attributes: [
       { key: ATTRIBUTE.account, value: mirror.account },
       { key: ATTRIBUTE.plan, value: mirror.plan ?? 'unknown' },
@@ -45,7 +48,7 @@ async function pass(id: string): Promise<Pass> {
 }
 
 /** What a support person reads. Ids, dates and amounts only. */
-function detailsOf({ mirror, grants }: SubscriptionPlan, role: string): string {
+function detailsOf({ mirror }: SubscriptionPlan, role: string, granted: GrantStep[]): string {
   const rows = [
     ['account', mirror.account],
     ['plan', `${mirror.plan ?? 'unknown'} (${mirror.interval ?? '?'}) × ${mirror.quantity}`],
@@ -57,6 +60,6 @@ function detailsOf({ mirror, grants }: SubscriptionPlan, role: string): string {
     ['seen', mirror.observedAt],
   ]
   const table = ['| | |', '|---|---|', ...rows.map(([name, value]) => `| ${name} | ${value} |`)]
-  const granted = grants.map((grant) => `- granted ${grant.amount} credits (${grant.reason}, ${grant.key})`)
-  return [...table, '', ...granted].join('\n')
+  const grants = granted.map((grant) => `- granted ${grant.amount} credits (${grant.reason}, ${grant.key})`)
+  return [...table, '', ...grants].join('\n')
 }

@@ -234,7 +234,7 @@ describe('the ledger', () => {
   describe('law 4: the database itself', () => {
     it('lets nobody change or delete a posting, not even its owner', async () => {
       await give(database.pool, account, '5')
-      for (const table of ['posting', 'posting_lot', 'audit_log']) {
+      for (const table of ['posting', 'audit_log']) {
         await assert.rejects(database.owner.query(`delete from ${table}`), /append-only/)
         await assert.rejects(database.owner.query(`truncate ${table} cascade`), /append-only/)
       }
@@ -246,7 +246,7 @@ describe('the ledger', () => {
         `insert into posting select * from posting`,
         `update wallet set balance = 100`,
         `update lot set remaining = granted`,
-        `delete from posting_lot`,
+        `delete from posting`,
         `update business_clock set offset_ms = 1`,
         `select ledger_keep(w) from wallet w`,
       ]) {
@@ -256,8 +256,8 @@ describe('the ledger', () => {
 
     it('refuses a second posting of a key, a lot beyond its grant, a wallet below its debt', async () => {
       await give(database.pool, account, '5', { key: 'once' })
-      const sql = `insert into posting select account_id, seq + 1, 'x', kind, from_account, to_account, amount,
-                     balance_after, key, request_hash, feature, actor, reason_code, source, occurred_at from posting where account_id = $1`
+      const sql = `insert into posting select account_id, seq + 1, kind, from_account, to_account, amount,
+                     balance_after, key, request_hash, feature, actor, reason_code, lot_ids, lot_amounts, source, occurred_at from posting where account_id = $1`
       await assert.rejects(database.owner.query(sql, [account]), /posting_account_id_key_key/)
       await assert.rejects(
         database.owner.query('update lot set remaining = granted + 1 where account_id = $1', [account]),

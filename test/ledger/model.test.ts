@@ -66,7 +66,7 @@ describe('the ledger against a simple model', function () {
         }
         await setDay(model.now)
       }),
-      { numRuns: 60 },
+      { numRuns: 60, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: false },
     )
     await assertBooks(database)
   })

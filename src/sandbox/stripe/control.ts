@@ -81,9 +81,14 @@ function clock(context: ControlContext): Body {
   return { now: new Date(ms).toISOString(), unix_ms: ms }
 }
 
+/** The furthest one step may go: there is no way back. */
+const ADVANCE_MAX_MS = 10 * 366 * 86_400_000
+
 async function advance(context: ControlContext, body: Body): Promise<Body> {
   const from = context.now()
-  await context.advance(target(body, from))
+  const to = target(body, from)
+  if (to - from > ADVANCE_MAX_MS) throw invalid('The clock advances ten years at a time at most.')
+  await context.advance(to)
   return clock(context)
 }
 

@@ -41,11 +41,12 @@ export class Journal {
   /** Replaces the file by the present state, then opens it for appending. */
   compact(entries: Iterable<Entry>): void {
     mkdirSync(dirname(this.#file), { recursive: true })
+    // it holds e-mail addresses and the secrets of webhook endpoints
     const lines = Array.from(entries, (entry) => `${JSON.stringify([entry])}\n`)
     const fresh = `${this.#file}.new`
-    writeFileSync(fresh, lines.join(''))
+    writeFileSync(fresh, lines.join(''), { mode: 0o600 })
     renameSync(fresh, this.#file)
-    this.#fd = openSync(this.#file, 'a')
+    this.#fd = openSync(this.#file, 'a', 0o600)
   }
 
   append(entries: Entry[]): void {

@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict'
+import { parseCredits } from '../../src/domain/credits.ts'
+import { INVARIANTS, violations } from '../../src/ledger/invariant.ts'
+import { spend } from '../../src/ledger/spend.ts'
+import { assertBooks, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
+import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+
+const SUM = 'the balance is the sum of the postings'
+const LOTS = 'the balance is what the lots hold less the debt'
+const GAPLESS = 'postings are numbered without gaps and the wallet has the last number'
+const CHAIN = 'each posting continues the balance of the one before'
+const TIME = 'time never runs backwards in a wallet'
+const MOVED = 'what is left of a lot is what postings filled and drew'
+const FILLED = 'each lot was filled once, with what it was granted'
+const DEBT = 'debt is what lots could not cover'
+const OWNER = 'a lot belongs to the wallet whose postings move it'
+const HELD = 'what is held is held in lots'
+const LAPSE = 'a wallet knows when its next lot lapses'
+const EXPIRED = 'nothing was drawn from a lot after it had expired'
+const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
+const PAID = 'each grant of a plan names a payment that is written down'
+
+/** The books before: three wallets, as `before` makes them. */
+interface Books {
+  /** seq 1: a plan's 20 (`plan`), seq 2: 5 of goodwill (`gift`), seq 3: 3 of the plan spent */
+  a: string
+  /** seq 1: 2 of goodwill, seq 2: 5 spent, so a debt of 3 */
+  b: string
+  /** seq 1: 5 of goodwill (`other`) */
+  c: string
+  plan: string
+  gift: string
+  other: string
+}
+
+/**
+ * What happens to the books, in SQL of `psql`'s kind (`:a` is quoted), and every rule that then does not hold. The
+ * sums hang together, so one wrong number in them breaks two rules; everything else breaks one.
+ */
+const FACTS: [what: string, sql: string, broken: string[]][] = [
+  [
+    'a wallet has a credit that no posting brought',
+    'update wallet set balance = balance + 1 where account_id = :a',
+    [SUM, LOTS],
+  ],
+  [
+    'a posting and its balance were rewritten',
+    'update posting set amount = amount + 1, balance_after = balance_after + 1 where account_id = :a and seq = 3',
+    [SUM, DEBT],
+  ],
+  [
+    'a lot has a credit that no posting brought',
+    'update lot set remaining = remaining + 1 where id = :plan',
+    [LOTS, MOVED],
+  ],
+  [
+    'a posting is missing',
+    `update posting set seq = 4 where account_id = :a and seq = 3;
+     update wallet set seq = 4 where account_id = :a`,
+    [GAPLESS],
+  ],
+  [
+    'a posting has a number too high',
+    `update posting set seq = 4 where account_id = :a and seq = 3`,
+    [GAPLESS],
+  ],
+  ['a wallet is behind its postings', 'update wallet set seq = 2 where account_id = :a', [GAPLESS]],
+  [
+    'a posting was made beside another',
+    'update posting set balance_after = balance_after + 1 where account_id = :a and seq = 2',
+    [CHAIN],
+  ],
+  [
+    'a posting happened before the one before it',
+    `update posting set occurred_at = occurred_at - interval '1 hour' where account_id = :a and seq = 3`,
+    [TIME],
+  ],
+  [
+    'credits went from lot to lot without a posting',
+    `update lot set remaining = remaining + 1 where id = :plan;
+     update lot set remaining = remaining - 1 where id = :gift`,
+    [MOVED],
+  ],
+  ['a lot says that it was granted more', 'update lot set granted = 21 where id = :plan', [FILLED]],
+  [
+    'a lot was filled in two parts',
+    `update posting set lot_amounts = '{19}' where account_id = :a and seq = 1;
+     update posting set lot_ids = lot_ids || :plan::text, lot_amounts = lot_amounts || 1.0 where account_id = :a and seq = 3`,
+    [FILLED],
+  ],
+  ['a debt is more than was overdrawn', 'update wallet set debt = 4 where account_id = :b', [LOTS, DEBT]],
+  ['a debt was forgotten', 'update wallet set debt = 0, balance = 0 where account_id = :b', [SUM, DEBT]],
+  [
+    'two wallets have each other’s lot',
+    `update lot set account_id = case id when :gift then :c else :a end where id in (:gift, :other)`,
+    [OWNER],
+  ],
+  ['a wallet holds what no lot does', 'update wallet set held = 1 where account_id = :a', [HELD]],
+  ['a lot holds what its wallet does not know', 'update lot set held = 1 where id = :gift', [HELD]],
+  [
+    'a wallet forgot that its lot lapses',
+    'update wallet set next_lapse_at = null where account_id = :a',
+    [LAPSE],
+  ],
+  [
+    'a wallet looks for its next lapse too late',
+    `update wallet set next_lapse_at = next_lapse_at + interval '1 millisecond' where account_id = :a`,
+    [LAPSE],
+  ],
+  [
+    'a wallet waits for a lapse that never comes',
+    `update wallet set next_lapse_at = 'infinity' where account_id = :c`,
+    [LAPSE],
+  ],
+  [
+    'an expired credit was spent',
+    `update lot set expires_at = '2020-01-01' where id = :plan;
+     update wallet set next_lapse_at = '2020-01-01' where account_id = :a`,
+    [EXPIRED],
+  ],
+  [
+    'a month was granted and is still due',
+    `update entitlement set granted_at = null where key = 'invoice_line:il_1:0'`,
+    [ENTITLED],
+  ],
+  [
+    'a month is marked granted and has no posting',
+    `update entitlement set granted_at = now() where key = 'invoice_line:il_1:1'`,
+    [ENTITLED],
+  ],
+  ['the payment of a plan is not there', `delete from payment where id = 'pi_1'`, [PAID]],
+]
+
+describe('law 4: each invariant can fail', () => {
+  let database: TestDatabase
+  let books: Books
+  before(async () => {
+    database = await createDatabase()
+    const { pool } = database
+    const [a, b, c] = [await openAccount(database), await openAccount(database), await openAccount(database)]
+    const [periodStart, expiresAt] = [await fromNow(database, 0), await fromNow(database, 30 * DAY_MS)]
+    await pool.query(
+      `insert into payment (id, account_id, amount_minor, currency, paid_at) values ('pi_1', $1, 2000, 'usd', now())`,
+      [a],
+    )
+    await pool.query(
+      `insert into entitlement (key, account_id, subscription_id, payment_id, amount, due_at, period_end, expires_at,
+                                source, granted_at)
+       select 'invoice_line:il_1:' || n, $1, 'sub_1', 'pi_1', 20, now(), now(), now(), '{}',
+              case n when 0 then now() end
+         from generate_series(0, 1) n`,
+      [a],
+    )
+    const { lot: plan } = await give(pool, a, '20', {
+      key: 'invoice_line:il_1:0',
+      kind: 'plan',
+      recurring: { subscription: 'sub_1', periodStart },
+      payment: 'pi_1',
+      expiresAt,
+    })
+    const { lot: gift } = await give(pool, a, '5')
+    await spend(pool, { account: a, key: 'a', amount: parseCredits('3'), actor: 'test' })
+    await give(pool, b, '2')
+    await spend(pool, { account: b, key: 'b', amount: parseCredits('5'), actor: 'test', overdraft: true })
+    const { lot: other } = await give(pool, c, '5')
+    books = { a, b, c, plan, gift, other }
+  })
+  after(() => database.drop())
+  afterEach(() => assertBooks(database))
+
+  /** Rewrites history as only the owner can, with every trigger off, and answers the rules that see it. */
+  async function brokenBy(sql: string): Promise<string[]> {
+    const client = await database.owner.connect()
+    try {
+      await client.query('begin')
+      await client.query('set local session_replication_role = replica')
+      const names = Object.entries(books) as [keyof Books, string][]
+      await client.query(sql.replace(/:([a-z]+)\b/g, (text, name) => quoted(text, name, names)))
+      const found = await violations(client)
+      for (const { rows } of found) assert.ok(rows.length > 0)
+      return found.map(({ invariant }) => invariant)
+    } finally {
+      await client.query('rollback')
+      client.release()
+    }
+  }
+
+  for (const [what, sql, broken] of FACTS) {
+    it(`it is seen when ${what}`, async () => assert.deepEqual(await brokenBy(sql), broken))
+  }
+
+  it('each has a fact that breaks it', () => {
+    assert.deepEqual(new Set(FACTS.flatMap(([, , broken]) => broken)), new Set(INVARIANTS.map(nameOf)))
+  })
+})
+
+const nameOf = ({ name }: { name: string }) => name
+
+/** The id that a name in a fact's SQL stands for; whatever is no such name stays. */
+function quoted(text: string, name: string, books: [string, string][]): string {
+  const id = books.find(([known]) => known === name)?.[1]
+  return id === undefined ? text : `'${id}'`
+}

@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict'
+import { parseCredits } from '../../src/domain/credits.ts'
+import { readBalance, readLedger } from '../../src/ledger/balance.ts'
+import { spend } from '../../src/ledger/spend.ts'
+import { advanceClock, assertBooks, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
+import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+
+describe('the laws of the ledger at their edges', () => {
+  let database: TestDatabase
+  let account: string
+  before(async () => {
+    database = await createDatabase()
+  })
+  after(() => database.drop())
+  beforeEach(async () => {
+    account = await openAccount(database)
+  })
+  afterEach(() => assertBooks(database))
+
+  const use = (amount: string) =>
+    spend(database.pool, { account, key: crypto.randomUUID(), amount: parseCredits(amount), actor: 'test' })
+  const refusal = (code: string) => ({ name: 'Refusal', code })
+  /** As a hold and its release will: there is no function for it yet. */
+  const hold = async (lot: string, amount: number) => {
+    await database.owner.query('update lot set held = $2 where id = $1', [lot, amount])
+    await database.owner.query(
+      `update wallet set held = $2, next_lapse_at = (select min(expires_at) from lot
+          where lot.account_id = $1 and remaining > lot.held) where account_id = $1`,
+      [account, amount],
+    )
+  }
+
+  it('law 2: lots that expire together lapse each under its own key', async () => {
+    const expiresAt = await fromNow(database, DAY_MS)
+    const lots = [
+      await give(database.pool, account, '1', { expiresAt }),
+      await give(database.pool, account, '2', { expiresAt }),
+    ]
+    await advanceClock(database, 2 * DAY_MS)
+    const entries = await readLedger(database.pool, account, { limit: 10 })
+    assert.deepEqual(
+      new Set(entries.filter(({ kind }) => kind === 'lapse').map(({ source }) => source['lot'])),
+      new Set(lots.map(({ lot }) => lot)),
+    )
+  })
+
+  it('law 3: business time is read after the lock, so nobody who waited spends what expired meanwhile', async () => {
+    await give(database.pool, account, '5', { expiresAt: await fromNow(database, DAY_MS) })
+    const other = await database.owner.connect()
+    try {
+      await other.query('begin')
+      await other.query('select 1 from wallet where account_id = $1 for update', [account])
+      const waiting = assert.rejects(use('1'), refusal('insufficient_credits'))
+      await waitsForLock()
+      await advanceClock(database, 2 * DAY_MS)
+      await other.query('commit')
+      await waiting
+    } finally {
+      other.release()
+    }
+  })
+
+  it('law 9: what two lines of one period granted is there, and neither succeeds the other', async () => {
+    const periodStart = await fromNow(database, 0)
+    await database.pool.query(
+      `insert into payment (id, account_id, amount_minor, currency, paid_at) values ('pi_two', $1, 1, 'usd', now())`,
+      [account],
+    )
+    for (const amount of ['20', '30']) {
+      await give(database.pool, account, amount, {
+        kind: 'plan',
+        recurring: { subscription: 'sub_two', periodStart },
+        payment: 'pi_two',
+      })
+    }
+    assert.equal((await readBalance(database.pool, account))?.balance, '50')
+  })
+
+  it('law 9: a lot can lapse twice: what its successor found held goes when the hold does', async () => {
+    await database.pool.query(
+      `insert into payment (id, account_id, amount_minor, currency, paid_at) values ('pi_held', $1, 1, 'usd', now())`,
+      [account],
+    )
+    const plan = async (amount: string, days: number) =>
+      give(database.pool, account, amount, {
+        kind: 'plan',
+        expiresAt: await fromNow(database, (days + 33) * DAY_MS),
+        recurring: { subscription: 'sub_held', periodStart: await fromNow(database, days * DAY_MS) },
+        payment: 'pi_held',
+      })
+    const { lot } = await plan('20', 0)
+    await hold(lot, 4)
+    await plan('30', 30)
+    const { balance, available } = (await readBalance(database.pool, account)) ?? {}
+    assert.deepEqual([balance, available], ['34', '30'])
+    await hold(lot, 0)
+    const entries = await readLedger(database.pool, account, { limit: 10 })
+    assert.deepEqual(
+      entries.map(({ kind, amount }) => `${kind} ${amount}`),
+      ['lapse -4', 'grant 30', 'lapse -16', 'grant 20'],
+    )
+  })
+
+  it('law 8: a debt counts against what is free', async () => {
+    const { lot } = await give(database.pool, account, '5')
+    await hold(lot, 4)
+    const over = { account, key: 'over', amount: parseCredits('3'), actor: 'test', overdraft: true }
+    await spend(database.pool, over)
+    await hold(lot, 0)
+    assert.equal((await readBalance(database.pool, account))?.available, '2')
+    await assert.rejects(use('3'), refusal('insufficient_credits'))
+    assert.equal((await use('2')).balance, '0')
+  })
+
+  it('a grant and its audit row are one', async () => {
+    const { posting } = await give(database.pool, account, '1')
+    await give(database.pool, account, '2', { key: 'twice' })
+    await give(database.pool, account, '2', { key: 'twice' })
+    const { rows } = await database.pool.query(
+      'select action, subject from audit_log where account_id = $1 order by id',
+      [account],
+    )
+    assert.equal(rows.length, 2)
+    assert.deepEqual(rows[0], { action: 'grant', subject: posting })
+  })
+
+  it('the ledger that is read ends at the balance, also when nobody has touched what expired', async () => {
+    await give(database.pool, account, '5', { expiresAt: await fromNow(database, DAY_MS) })
+    await give(database.pool, account, '2')
+    await advanceClock(database, 2 * DAY_MS)
+    const [newest] = await readLedger(database.pool, account, { limit: 1 })
+    assert.equal(newest?.balance_after, (await readBalance(database.pool, account))?.balance)
+    assert.equal(newest?.kind, 'lapse')
+  })
+
+  for (const amount of ['0', '-1', '0.000000001', '1.000000001']) {
+    it(`audit 10: the functions refuse ${amount} themselves, whoever calls them`, async () => {
+      await give(database.pool, account, '10')
+      const calls = [
+        `select ledger_spend($1, 'k', 'h', $2, null, 't', true)`,
+        `select ledger_grant($1, 'k', 'h', 'pack', $2, null, 100::smallint, null, null, null, 'system:sold', 't', 't', '{}')`,
+      ]
+      for (const call of calls) {
+        await assert.rejects(database.pool.query(call, [account, amount]), /positive and has at most 8/)
+      }
+    })
+  }
+
+  it('law 1: the service may read the ledger and call its doors, and nothing else', async () => {
+    const tables = await database.owner.query<{ may: string }>(
+      `select c.relname || ' ' || string_agg(p, ',' order by p) as may
+         from pg_class c,
+              unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'REFERENCES']) p
+        where c.oid = any(array['wallet', 'lot', 'posting', 'posting_lot', 'audit_log', 'business_clock']::regclass[])
+          and (has_table_privilege('perennial_service', c.oid, p)
+               or (p in ('INSERT', 'UPDATE') and has_any_column_privilege('perennial_service', c.oid, p)))
+        group by c.relname order by c.relname`,
+    )
+    assert.deepEqual(
+      tables.rows.map(({ may }) => may),
+      [
+        'audit_log INSERT,SELECT',
+        'business_clock SELECT',
+        'lot SELECT',
+        'posting SELECT',
+        'posting_lot SELECT',
+        'wallet SELECT',
+      ],
+    )
+    const { rows } = await database.owner.query<{ name: string; may: boolean }>(
+      `select proname as name, has_function_privilege('perennial_service', oid, 'EXECUTE') as may
+         from pg_proc where pronamespace = 'public'::regnamespace
+          and (prorettype in ('wallet'::regtype, 'trigger'::regtype) or 'wallet'::regtype = any(proargtypes))`,
+    )
+    assert.ok(rows.some(({ name }) => name === 'ledger_keep'))
+    assert.deepEqual(
+      rows.filter(({ may }) => may),
+      [],
+      'what takes or makes a wallet is the ledger’s own',
+    )
+  })
+
+  it('law 4: no part of a posting can be changed, by anybody', async () => {
+    await give(database.pool, account, '5')
+    const changes = [
+      `update posting set reason_code = 'other'`,
+      'update posting set lot_amounts = lot_amounts',
+      `update audit_log set actor = 'nobody'`,
+    ]
+    for (const sql of changes) await assert.rejects(database.owner.query(sql), /append-only/, sql)
+  })
+
+  it('law 4: a posting goes from or to the customer, in the direction of its sign', async () => {
+    await give(database.pool, account, '5')
+    const copy = (from: string, to: string, amount: string) =>
+      database.owner.query(
+        `insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key,
+                              request_hash, actor, reason_code, lot_ids, lot_amounts, occurred_at)
+         values ($1, 2, 'grant', $2, $3, $4, 0, 'x', 'h', 't', 't', '{}', '{}', now())`,
+        [account, from, to, amount],
+      )
+    const wrong: [from: string, to: string, amount: string][] = [
+      ['system:plan', account, '-1'],
+      ['system:plan', account, '0'],
+      [account, 'system:used', '1'],
+      ['system:plan', 'system:used', '1'],
+      [account, account, '1'],
+      ['acc_other', account, '1'],
+    ]
+    for (const each of wrong) await assert.rejects(copy(...each), /posting_direction/, each.join(' '))
+  })
+
+  async function waitsForLock(): Promise<void> {
+    for (const until = Date.now() + 10_000; Date.now() < until; ) {
+      const { rowCount } = await database.owner.query(
+        `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+      )
+      if (rowCount === 1) return
+    }
+    throw new Error('nobody waits for the lock')
+  }
+})
+
+describe('law 9: expired is gone at that instant', () => {
+  let database: TestDatabase
+  const INSTANT = '2030-01-31T12:00:00.000Z'
+  before(async () => {
+    database = await createDatabase()
+    // a clock that stands still, so that an instant can be met exactly
+    await database.owner.query(
+      `create or replace function business_now() returns timestamptz language sql volatile as
+         $$ select timestamptz '${INSTANT}' + offset_ms * interval '1 millisecond' from business_clock $$`,
+    )
+  })
+  after(() => database.drop())
+  afterEach(() => assertBooks(database))
+
+  it('not a millisecond before and not a millisecond after, for whoever reads and whoever spends', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '5', { expiresAt: await fromNow(database, 1000) })
+    const seen = async () => (await readBalance(database.pool, account))?.available
+    await advanceClock(database, 999)
+    assert.equal(await seen(), '5')
+    await spend(database.pool, { account, key: 'in time', amount: parseCredits('1'), actor: 'test' })
+    await advanceClock(database, 1)
+    assert.equal(await seen(), '0')
+    await assert.rejects(
+      spend(database.pool, { account, key: 'late', amount: parseCredits('1'), actor: 'test' }),
+      { code: 'insufficient_credits' },
+    )
+    const [entry] = await readLedger(database.pool, account, { limit: 1 })
+    assert.deepEqual([entry?.kind, entry?.amount], ['lapse', '-4'])
+  })
+})

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict'
+import type Stripe from 'stripe'
+import type { CatalogPrice } from '../../src/domain/catalog.ts'
+import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe/index.ts'
+import { createGateway, type Gateway, stripeClient } from '../../src/stripe/gateway.ts'
+
+const PRICE: CatalogPrice = {
+  lookupKey: 'tier_2_20.month.v1',
+  plan: 'tier_2_20',
+  planName: 'Starter',
+  group: 'default',
+  interval: 'month',
+  version: 'v1',
+  credits: '20',
+  unitAmount: '2000',
+  currency: 'usd',
+  graceHours: 72,
+  discountRule: 'proportional',
+}
+
+describe('law 2: a call to Stripe that is made again makes nothing again', () => {
+  let sandbox: StripeSandbox
+  let stripe: Stripe
+  let gateway: Gateway
+  before(async () => {
+    sandbox = await startStripeSandbox({ port: 0 })
+    stripe = stripeClient('sk_test_perennial', sandbox.url)
+    gateway = createGateway(stripe)
+  })
+  after(() => sandbox?.close())
+
+  const nobody = { email: null, name: null }
+
+  it('an account has one customer', async () => {
+    const first = await gateway.createCustomer('acc_1', nobody)
+    assert.equal(await gateway.createCustomer('acc_1', nobody), first)
+    assert.notEqual(await gateway.createCustomer('acc_2', nobody), first)
+    assert.equal((await stripe.customers.list()).data.length, 2)
+  })
+
+  it('a price of the catalogue and its product are one, also when two workers begin at once', async () => {
+    const none = { data: [] } as never
+    const blind = stripeClient('sk_test_perennial', sandbox.url)
+    // what the second worker saw before the first had made it
+    blind.prices.list = () => none
+    const first = await gateway.ensurePrice(PRICE)
+    assert.equal(await createGateway(blind).ensurePrice(PRICE), first)
+    assert.equal((await stripe.products.list()).data.length, 1)
+    assert.equal((await stripe.prices.list()).data.length, 1)
+  })
+
+  it('an order has one page', async () => {
+    const order = {
+      order: 'ord_1',
+      account: 'acc_3',
+      customer: await gateway.createCustomer('acc_3', nobody),
+      price: await gateway.ensurePrice(PRICE),
+      successUrl: 'https://example.com/ok',
+      cancelUrl: 'https://example.com/no',
+      expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+    }
+    const first = await gateway.openCheckout(order)
+    assert.deepEqual(await gateway.openCheckout(order), first)
+    assert.equal((await stripe.checkout.sessions.list({ customer: order.customer })).data.length, 1)
+  })
+
+  it('a command cancels once: its retry does not undo what a person did since', async () => {
+    const customer = await gateway.createCustomer('acc_4', nobody)
+    const method = await stripe.paymentMethods.attach('pm_card_visa', { customer })
+    const { id } = await stripe.subscriptions.create({
+      customer,
+      items: [{ price: await gateway.ensurePrice(PRICE) }],
+      default_payment_method: method.id,
+    })
+    const resumed = async () => !(await stripe.subscriptions.retrieve(id)).cancel_at_period_end
+    assert.equal((await gateway.cancelAtPeriodEnd(id, 'cmd_1')).cancelAtPeriodEnd, true)
+    await stripe.subscriptions.update(id, { cancel_at_period_end: false })
+    assert.equal((await gateway.cancelAtPeriodEnd(id, 'cmd_1')).cancelAtPeriodEnd, true, 'as first answered')
+    assert.equal(await resumed(), true)
+    await gateway.cancelAtPeriodEnd(id, 'cmd_2')
+    assert.equal(await resumed(), false)
+  })
+})
