@@ -1,16 +1,22 @@
 /** What a checkout's workflow does to the world: open the page, look at it, note where the order stands. */
 import { businessNow } from '../clock.ts'
 import { addMs, type Instant } from '../domain/calendar.ts'
-import { CHECKOUT_OPEN_MS, type CheckoutObservation, type CheckoutPlan } from '../domain/checkout.ts'
+import {
+  CHECKOUT_OPEN_MS,
+  type CheckoutObservation,
+  type CheckoutPlan,
+  openableUntil,
+} from '../domain/checkout.ts'
 import { keepCheckout, keepSession, readOpening, readOrder, tieCustomer } from '../store/checkout-state.ts'
+import { resolveAlert } from '../store/alert.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { settle, unsettledFor } from '../store/inbox.ts'
 import { workflowId } from '../domain/id.ts'
-import type { Gateway } from '../stripe/gateway.ts'
+import type { CheckoutFacts, Gateway } from '../stripe/gateway.ts'
 import type { CommandAnswer } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
-import { translated } from './translate.ts'
+import { refusalOf, translated } from './translate.ts'
 
 export interface CheckoutDeps {
   pool: Pool
@@ -28,6 +34,9 @@ export interface CheckoutSight {
 export type CheckoutActivities = ReturnType<typeof createCheckoutActivities>
 
 export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps) {
+  const refuse = (id: string, statusCode: number, result: Record<string, unknown>) =>
+    finishCommand(pool, id, { state: 'refused', statusCode, result })
+
   return translated({
     /** Carries out an open command once: customer, page, row; each step finds what an earlier try has made. */
     async openCheckout({ order, command: id }: { order: string; command: string }): Promise<CommandAnswer> {
@@ -36,22 +45,34 @@ export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps)
       const row = await readOrder(pool, order)
       const opening = await readOpening(pool, order)
       if (row === undefined || opening === undefined || opening.terms === null) {
-        const result = { code: 'plan_not_found', detail: 'the plan is not on sale' }
-        return await finishCommand(pool, id, { state: 'refused', statusCode: 404, result })
+        return await refuse(id, 404, { code: 'plan_not_found', detail: 'the plan is not on sale' })
       }
-      const customer =
-        opening.customer ??
-        (await tieCustomer(pool, opening.account, await gateway.createCustomer(opening.account, opening)))
-      const session = await gateway.openCheckout({
-        order,
-        account: opening.account,
-        customer,
-        price: opening.terms.priceId,
-        successUrl: opening.successUrl,
-        cancelUrl: opening.cancelUrl,
-        // from the order's own time, so that a retry under the same key says the same
-        expiresAt: addMs(row.createdAt, CHECKOUT_OPEN_MS),
-      })
+      if (row.session === null && (await businessNow(pool)) > openableUntil(row.createdAt)) {
+        await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
+        const detail = 'no worker could open the page in time; make a new order'
+        return await refuse(id, 409, { code: 'checkout_expired', detail })
+      }
+      let session: CheckoutFacts
+      try {
+        const customer =
+          opening.customer ??
+          (await tieCustomer(pool, opening.account, await gateway.createCustomer(opening.account, opening)))
+        session = await gateway.openCheckout({
+          order,
+          account: opening.account,
+          customer,
+          price: opening.terms.priceId,
+          successUrl: opening.successUrl,
+          cancelUrl: opening.cancelUrl,
+          // from the order's own time, so that a retry under the same key says the same
+          expiresAt: addMs(row.createdAt, CHECKOUT_OPEN_MS),
+        })
+      } catch (error) {
+        const refusal = refusalOf(error)
+        if (refusal === undefined) throw error
+        await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
+        return await refuse(id, 502, refusal)
+      }
       await keepSession(pool, order, { ...session, price: opening.terms.priceId })
       const result = { checkout: { id: session.id, url: session.url, expires_at: session.expiresAt } }
       return await finishCommand(pool, id, { state: 'done', statusCode: 201, result })
@@ -80,6 +101,7 @@ export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps)
       await transaction(pool, async (client) => {
         await keepCheckout(client, order, plan)
         await settle(client, events)
+        await resolveAlert(client, 'needs_attention', workflowId.checkout(order))
       })
       // Only a hint, and after the commit: the subscription's own events and the adoption duty find it, too.
       if (plan.subscription !== null) await wakeOwner(reach, plan.subscription, { reason: 'checkout' })

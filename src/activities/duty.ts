@@ -1,5 +1,5 @@
 /** Duties: send again what nobody took, and start a workflow for whatever is alive and has none. */
-import { heartbeat } from '@temporalio/activity'
+import { heartbeat, log } from '@temporalio/activity'
 import { findAccount } from '../store/account.ts'
 import { pendingCommands } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
@@ -36,11 +36,19 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
           heartbeat()
         }
         const commands = await pendingCommands(pool, PAGE)
+        let failed = 0
         for (const command of commands) {
-          await sendCommand(reach, command, 2_000)
+          // one that cannot be carried out must not keep the others waiting
+          await sendCommand(reach, command, 2_000).catch((error: unknown) => {
+            failed += 1
+            log.warn('a command could not be carried out; it will be sent again', {
+              command: command.id,
+              error,
+            })
+          })
           heartbeat()
         }
-        return { events: events.length, commands: commands.length }
+        return { events: events.length, commands: commands.length, failed }
       }),
 
     /** Starts a workflow for every live subscription and open checkout that has none; those that run do not notice. */

@@ -15,10 +15,10 @@ import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror } from '../store/mirror.ts'
 import { writePayment } from '../store/payment.ts'
 import { businessNow } from '../clock.ts'
-import type { Gateway } from '../stripe/gateway.ts'
+import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
 import { postingKey } from '../domain/id.ts'
 import type { CommandAnswer } from '../workflows/message.ts'
-import { translated } from './translate.ts'
+import { refusalOf, translated } from './translate.ts'
 
 /** How many passes over an event may fail before it is set aside. Each tried for minutes, and the waits between grow. */
 const ATTEMPTS_MAX = 10
@@ -106,6 +106,8 @@ export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps
           })
         }
         await settle(client, input.events)
+        // whichever run raised it: what was wrong is right again
+        if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
         return { role }
       })
     },
@@ -121,7 +123,18 @@ export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps
       const before = await gateway.subscription(input.subscription)
       const decision = decideCancel(before)
       if (decision === 'cancel') {
-        const after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
+        let after: StripeSubscription
+        try {
+          after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
+        } catch (error) {
+          const refusal = refusalOf(error)
+          if (refusal === undefined) throw error
+          return await finishCommand(pool, input.command, {
+            state: 'refused',
+            statusCode: 502,
+            result: refusal,
+          })
+        }
         return await finishCommand(pool, input.command, cancellationAnswer(after))
       }
       return await finishCommand(pool, input.command, decision)
@@ -140,10 +153,6 @@ export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps
         events.map((event) => event.eventId),
         input.reason,
       )
-    },
-
-    async clearAttention({ owner }: { owner: string }): Promise<void> {
-      await resolveAlert(pool, 'needs_attention', owner)
     },
   })
 }

@@ -29,18 +29,25 @@ export function translated<T extends Record<keyof T, Activity>>(activities: T): 
   return Object.fromEntries(wrapped) as T
 }
 
+/** What Stripe will refuse again however often it is asked; undefined for everything that may pass. */
+export function refusalOf(error: unknown): { code: 'stripe_refused'; detail: string } | undefined {
+  if (!(error instanceof Stripe.errors.StripeError)) return undefined
+  const status = error.statusCode ?? 0
+  if (status < 400 || status >= 500 || status === 409 || status === 429) return undefined
+  const detail = `Stripe refused: ${error.code ?? error.type} (${error.requestId ?? 'no request id'})`
+  return { code: 'stripe_refused', detail }
+}
+
 /** The same fault, as Temporal is to treat it. Messages carry ids, never personal data. */
 export function translate(error: unknown): unknown {
   if (error instanceof Refusal) return ApplicationFailure.nonRetryable(error.message, error.code)
   if (error instanceof Stripe.errors.StripeError) {
-    const status = error.statusCode ?? 0
-    if (status >= 400 && status < 500 && status !== 409 && status !== 429) {
-      return ApplicationFailure.nonRetryable(
-        `Stripe refused: ${error.code ?? error.type} (${error.requestId ?? '-'})`,
-        'StripeRefused',
-      )
-    }
-    return ApplicationFailure.retryable(`Stripe failed: ${error.type} ${status}`, 'StripeFailed')
+    const refusal = refusalOf(error)
+    if (refusal !== undefined) return ApplicationFailure.nonRetryable(refusal.detail, 'StripeRefused')
+    return ApplicationFailure.retryable(
+      `Stripe failed: ${error.type} ${error.statusCode ?? ''}`,
+      'StripeFailed',
+    )
   }
   if (isDatabaseError(error)) {
     // the text of a message may quote a value: the code and the constraint tell enough and nothing personal

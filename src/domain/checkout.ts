@@ -4,6 +4,14 @@ import { addMs, HOUR_MS, type Instant, MINUTE_MS } from './calendar.ts'
 /** How long a hosted page stays open. Stripe allows 30 minutes to 24 hours. */
 export const CHECKOUT_OPEN_MS = HOUR_MS
 
+/** Stripe opens no page that would be open for less than this. */
+const CHECKOUT_LEAST_MS = HOUR_MS / 2
+
+/** Until when an order's page can still be opened: its time runs from the order, so that a retry asks for the same. */
+export function openableUntil(createdAt: Instant): Instant {
+  return addMs(createdAt, CHECKOUT_OPEN_MS - CHECKOUT_LEAST_MS - MINUTE_MS)
+}
+
 export type CheckoutState = 'opening' | 'open' | 'paid' | 'abandoned' | 'failed'
 
 export interface CheckoutObservation {

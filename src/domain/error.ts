@@ -4,6 +4,7 @@
 export type RefusalCode =
   | 'account_not_found'
   | 'catalog_mismatch'
+  | 'checkout_expired'
   | 'checkout_open'
   | 'command_not_found'
   | 'credits_invalid'
@@ -12,6 +13,7 @@ export type RefusalCode =
   | 'idempotency_key_reused'
   | 'insufficient_credits'
   | 'plan_not_found'
+  | 'stripe_refused'
   | 'subscription_ended'
   | 'subscription_exists'
   | 'subscription_not_found'

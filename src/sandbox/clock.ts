@@ -108,7 +108,8 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
     await step(now())
     for (let next = await nextStop(); next !== undefined && next <= toMs; next = await nextStop()) {
       await step(next)
-      if (stopping.signal.aborted) throw new Error('the sandbox is being stopped; the clock stands where it got to')
+      if (stopping.signal.aborted)
+        throw new Error('the sandbox is being stopped; the clock stands where it got to')
     }
     await step(toMs)
   }

@@ -70,6 +70,7 @@ export async function live(entity: Entity): Promise<void> {
   let woken: Wake | undefined
   let dirty = true
   let turn: string | null | undefined
+  let renewing = false
   let failures = 0
   let shown = ''
   let parked: string | null = null
@@ -111,8 +112,10 @@ export async function live(entity: Entity): Promise<void> {
     for (const answer of answered) answer()
 
     const idle = () => !dirty && waiting.length === 0
-    const renewing = pass !== undefined && (workflowInfo().continueAsNewSuggested || turnedTo(pass.turn))
-    if (idle() && (pass?.over || renewing)) {
+    // kept until it is used: a wake may come between the turn and a quiet moment
+    if (pass !== undefined && turnedTo(pass.turn)) renewing = true
+    if (workflowInfo().continueAsNewSuggested) renewing = true
+    if (idle() && (pass?.over || (pass !== undefined && renewing))) {
       await condition(allHandlersFinished)
       if (idle() && pass?.over) return
       if (idle()) return await entity.renew()
@@ -139,8 +142,8 @@ export async function live(entity: Entity): Promise<void> {
 
   async function attend(reason: string | null, final: boolean): Promise<void> {
     if (reason === parked && !final) return
+    // the transaction of a pass that has nothing to complain of closes the alert
     if (reason !== null) await attentionActivities.raiseAttention({ owner: id, reason, final })
-    else await attentionActivities.clearAttention({ owner: id })
     upsertSearchAttributes([{ key: ATTRIBUTE.attention, value: reason !== null }])
     parked = reason
   }

@@ -34,6 +34,5 @@ const batch = {
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities>(entity)
-export const attentionActivities =
-  proxyActivities<Pick<SubscriptionActivities, 'raiseAttention' | 'clearAttention'>>(telling)
+export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
 export const dutyActivities = proxyActivities<DutyActivities>(batch)

@@ -41,7 +41,7 @@ describe('the ledger against a simple model', function () {
 
   it('agrees after every operation of random histories, and the books balance', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 30 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }), async (steps) => {
         const account = await openAccount(database)
         const model = new ModelWallet()
         const start = await setDay(0)

@@ -12,13 +12,6 @@ describe('the workflow of a subscription', function () {
   after(() => stack?.stop())
   afterEach(() => assertBooks(stack.database))
 
-  const observedAt = async (subscription: string) => {
-    const { rows } = await stack.database.pool.query<{ observed_at: Date }>(
-      'select observed_at from subscription where id = $1',
-      [subscription],
-    )
-    return rows[0]?.observed_at.getTime() ?? 0
-  }
   const grants = async (account: string) =>
     (
       await stack.database.pool.query(`select 1 from posting where account_id = $1 and kind = 'grant'`, [
@@ -26,14 +19,6 @@ describe('the workflow of a subscription', function () {
       ])
     ).rowCount
   const statusOf = async (id: string) => (await stack.temporal.workflow.getHandle(id).describe()).status.name
-
-  it('takes a signal that it does not know as a reason to look', async () => {
-    const { subscription } = await subscribe(stack)
-    const before = await observedAt(subscription)
-    await stack.temporal.workflow.getHandle(subscription).signal('a_message_of_the_future', { what: 'ever' })
-    await eventually('it looked', async () => (await observedAt(subscription)) > before)
-    assert.equal(await statusOf(subscription), 'RUNNING')
-  })
 
   it('refuses an update of the wrong shape and lives on', async () => {
     const { subscription } = await subscribe(stack)

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
+import { WorkflowUpdateFailedError } from '@temporalio/client'
+import { ApplicationFailure } from '@temporalio/common'
+import { wakeOwner } from '../../src/workflows/owner.ts'
+import { assertBooks, DAY_MS } from '../support/ledger.ts'
+import { eventually, type Stack, startStack, subscribe } from '../support/stack.ts'
+
+describe('a workflow that is in the middle of a pass, and one that is at rest', function () {
+  this.timeout(120_000)
+  let stack: Stack
+  before(async () => {
+    stack = await startStack()
+  })
+  after(() => stack?.stop())
+  beforeEach(() => stack.control('webhooks', { drop: false }))
+  afterEach(() => assertBooks(stack.database))
+
+  const handleOf = (id: string) => stack.temporal.workflow.getHandle(id)
+  const wake = (id: string) =>
+    wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, id, { reason: 'test' })
+  const mirrorOf = async (id: string) =>
+    (
+      await stack.database.pool.query<{ observed_at: Date; cancel_at: Date | null }>(
+        'select observed_at, cancel_at from subscription where id = $1',
+        [id],
+      )
+    ).rows[0]
+
+  /** A subscriber whose workflow waits: no wake of its beginning is still on its way. */
+  async function atRest(): Promise<{ account: string; subscription: string }> {
+    const subscriber = await subscribe(stack)
+    await stack.control('webhooks', { drop: {} })
+    for (let before = -1; ; ) {
+      const { historyLength } = await handleOf(subscriber.subscription).describe()
+      if (historyLength === before) return subscriber
+      before = historyLength
+      await pause(1_500)
+    }
+  }
+
+  /** Does something while a pass has observed and cannot apply, because somebody else has the wallet. */
+  async function duringPass(account: string, subscription: string, work: () => Promise<void>): Promise<void> {
+    const client = await stack.database.owner.connect()
+    try {
+      await client.query('begin')
+      await client.query('select 1 from wallet where account_id = $1 for update', [account])
+      await wake(subscription)
+      await eventually('the pass waits for the wallet', async () => {
+        const { rowCount } = await stack.database.owner.query(
+          `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+        )
+        return rowCount === 1
+      })
+      await work()
+    } finally {
+      await client.query('rollback')
+      client.release()
+    }
+  }
+
+  it('a wake that comes after the observation is a reason to look again', async () => {
+    const { account, subscription } = await atRest()
+    await duringPass(account, subscription, async () => {
+      await stack.stripe.subscriptions.update(subscription, { cancel_at_period_end: true })
+      await wake(subscription)
+    })
+    await eventually('it looked again', async () => (await mirrorOf(subscription))?.cancel_at !== null)
+  })
+
+  it('a command that comes while the period turns is carried out before the run ends', async () => {
+    const { account, subscription } = await atRest()
+    await stack.clock.jump(stack.clock.now() + 32 * DAY_MS)
+    let answer: Promise<unknown> = Promise.resolve()
+    await duringPass(account, subscription, async () => {
+      const update = await handleOf(subscription).startUpdate('cancel', {
+        args: [{ command: 'cmd_nobody' }],
+        waitForStage: 'ACCEPTED',
+      })
+      answer = update.result()
+      answer.catch(() => {})
+    })
+    // refused by its own row, not lost with the run that had taken it
+    await assert.rejects(answer, failure('CommandFailed'))
+  })
+
+  it('a signal that this version does not know wakes it', async () => {
+    const { subscription } = await atRest()
+    const before = (await mirrorOf(subscription))?.observed_at
+    await handleOf(subscription).signal('a_message_of_the_future', { what: 'ever' })
+    await eventually('it looked', async () => {
+      const now = (await mirrorOf(subscription))?.observed_at
+      return now !== undefined && before !== undefined && now > before
+    })
+  })
+
+  it('an update of the wrong shape is turned away at the door', async () => {
+    const { subscription } = await atRest()
+    const update = handleOf(subscription).executeUpdate('cancel', { args: [{ command: 'not one of ours' }] })
+    await assert.rejects(update, failure('InvalidCommand'))
+  })
+
+  it('every activity is missed within ten seconds when its worker dies', async () => {
+    const { subscription } = await atRest()
+    const { events } = await handleOf(subscription).fetchHistory()
+    const scheduled = (events ?? []).flatMap((event) => event.activityTaskScheduledEventAttributes ?? [])
+    assert.ok(scheduled.length > 0)
+    for (const { activityType, heartbeatTimeout } of scheduled) {
+      const seconds = Number(heartbeatTimeout?.seconds ?? 0)
+      assert.ok(seconds > 0 && seconds <= 10, `${activityType?.name}: ${seconds}`)
+    }
+  })
+})
+
+function failure(type: string): (error: unknown) => boolean {
+  return (error) =>
+    error instanceof WorkflowUpdateFailedError &&
+    error.cause instanceof ApplicationFailure &&
+    error.cause.type === type
+}
