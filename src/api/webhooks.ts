@@ -7,7 +7,8 @@ import { z } from 'zod'
 import { raiseAlert } from '../store/alert.ts'
 import { transaction } from '../store/connect.ts'
 import { markSignalled, type Stored, storeEvent } from '../store/inbox.ts'
-import { EventError, projectEvent, type ProjectedEvent, verifyEvent } from '../stripe/event.ts'
+import type { InboxEvent } from '../domain/event.ts'
+import { EventError, projectEvent, verifyEvent } from '../stripe/event.ts'
 import { wakeOwner } from '../workflows/owner.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { describeFailure } from './failure.ts'
@@ -44,10 +45,10 @@ export async function webhookRoutes(scope: FastifyInstance, deps: ApiDeps): Prom
 }
 
 /** The event that a request carries. @throws Problem when it is not genuine, not fresh, or of the other mode */
-function accept(request: FastifyRequest, { webhookSecrets, livemode }: ApiDeps): ProjectedEvent {
+function accept(request: FastifyRequest, { webhookSecrets, livemode }: ApiDeps): InboxEvent {
   const raw = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
   const header = request.headers['stripe-signature']
-  let event: ProjectedEvent
+  let event: InboxEvent
   try {
     // machine time: a signature's age has nothing to do with the business clock
     event = projectEvent(
@@ -66,7 +67,7 @@ function accept(request: FastifyRequest, { webhookSecrets, livemode }: ApiDeps):
 }
 
 /** Stores an event once; one of another API version with an alert, because its endpoint is not the one we made. */
-async function store(event: ProjectedEvent, { pool, apiVersion }: ApiDeps): Promise<Stored> {
+async function store(event: InboxEvent, { pool, apiVersion }: ApiDeps): Promise<Stored> {
   if (event.apiVersion === null || event.apiVersion === apiVersion) return storeEvent(pool, event)
   const version = event.apiVersion
   return transaction(pool, async (client) => {

@@ -2,22 +2,9 @@
  * The inbox of signed events (law 5): each once by its id, until a run of its owner has observed after it. Rows are
  * hints; nothing here decides about credits. Times are machine times.
  */
+import type { InboxEvent } from '../domain/event.ts'
 import type { Queryable } from './connect.ts'
 import { resolveAlert } from './alert.ts'
-
-/** An event as it is kept: ids, types and the allow-listed projection. */
-export interface InboxEvent {
-  id: string
-  type: string
-  /** Stripe's time, ISO */
-  created: string
-  livemode: boolean
-  apiVersion: string | null
-  objectId: string | null
-  /** id of the workflow that owns the object; null: nobody handles this, it is settled at once */
-  owner: string | null
-  payload: Record<string, unknown>
-}
 
 /** What became of a delivery. */
 export interface Stored {

@@ -3,6 +3,7 @@
  * by name and by shape, so that an e-mail, a name or an address cannot slip in with a new field (law 13).
  */
 // oxlint-disable-next-line import/no-named-as-default -- Stripe's CommonJS build has only the default
+import type { InboxEvent } from '../domain/event.ts'
 import Stripe from 'stripe'
 import { orderOf, workflowId } from '../domain/id.ts'
 
@@ -75,28 +76,13 @@ function isSignedWith(secret: string, raw: Buffer, header: string, nowMs: number
   }
 }
 
-/** An event as it is kept. */
-export interface ProjectedEvent {
-  id: string
-  type: string
-  /** ISO instant */
-  created: string
-  livemode: boolean
-  /** null on a thin event, which carries no object */
-  apiVersion: string | null
-  objectId: string | null
-  /** id of the workflow that owns the object; null: nobody handles this type */
-  owner: string | null
-  payload: Record<string, unknown>
-}
-
 type Fields = Record<string, unknown>
 
 /**
  * Narrows a verified payload to what is kept. Thin events are kept, too, without an owner.
  * @throws EventError `event_malformed` when it is no event of Stripe
  */
-export function projectEvent(event: unknown): ProjectedEvent {
+export function projectEvent(event: unknown): InboxEvent {
   const fields = asFields(event)
   const id = asId(fields['id'])
   const type = asWord(fields['type'])

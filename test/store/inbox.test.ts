@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
+import type { InboxEvent } from '../../src/domain/event.ts'
 import { countOpenAlerts } from '../../src/store/alert.ts'
 import {
   countFailedPass,
   countInbox,
   dueEvents,
-  type InboxEvent,
   markSignalled,
   park,
   settle,
