@@ -87,12 +87,22 @@ export const INVARIANTS: Invariant[] = [
            group by w.account_id, w.held having w.held <> coalesce(sum(l.held), 0)`,
   },
   {
-    name: 'a wallet knows when its next lot lapses',
+    name: 'what a lot holds is what open holds set aside',
+    why: 'what a hold reserved is there when it is captured',
+    sql: `select l.id, l.account_id, l.held, coalesce(h.amount, 0) as set_aside
+            from lot l left join (select lot_id, sum(amount) as amount from hold_lot group by lot_id) h on h.lot_id = l.id
+           where l.held <> coalesce(h.amount, 0)`,
+  },
+  {
+    name: 'a wallet knows when something is next due',
     why: 'expired is gone at that instant, swept or not',
-    sql: `select w.account_id, w.next_lapse_at, min(l.expires_at) as next
-            from wallet w left join lot l on l.account_id = w.account_id and l.remaining > l.held
-           group by w.account_id, w.next_lapse_at
-          having w.next_lapse_at is distinct from min(l.expires_at)`,
+    sql: `select w.account_id, w.next_lapse_at, due.at
+            from wallet w
+            join (select account_id, min(expires_at) as at
+                    from (select account_id, expires_at from lot where remaining > held
+                          union all select account_id, expires_at from hold where state = 'open') one
+                   group by account_id) due using (account_id)
+           where due.at is not null and (w.next_lapse_at is null or w.next_lapse_at > due.at)`,
   },
   {
     name: 'nothing was drawn from a lot after it had expired',
@@ -100,6 +110,28 @@ export const INVARIANTS: Invariant[] = [
     sql: `select p.account_id, p.seq, l.id, p.occurred_at, l.expires_at
             from posting p join posting_lot pl using (account_id, seq) join lot l on l.id = pl.lot_id
            where p.kind = 'spend' and p.occurred_at > l.expires_at`,
+  },
+  {
+    name: 'an expired lot has nothing left but what is held',
+    why: 'what comes back to an expired lot lapses at once',
+    sql: `select l.id, l.account_id, l.remaining, l.held, l.expires_at, w.touched_at
+            from lot l join wallet w using (account_id)
+           where l.remaining > l.held and l.expires_at < w.touched_at`,
+  },
+  {
+    name: 'a spend is given back at most once over',
+    why: 'a reversal mints nothing',
+    sql: `select r.account_id, r.spend_seq, p.kind, p.amount, sum(r.amount) as reversed
+            from reversal r left join posting p on p.account_id = r.account_id and p.seq = r.spend_seq
+           group by r.account_id, r.spend_seq, p.kind, p.amount
+          having sum(r.amount) > -p.amount or p.kind not in ('spend', 'capture')`,
+  },
+  {
+    name: 'each reversal names its spend',
+    why: 'credits come back only from a use',
+    sql: `select p.account_id, p.seq, p.amount, r.amount as noted
+            from posting p left join reversal r using (account_id, seq)
+           where p.kind = 'reversal' and r.amount is distinct from p.amount`,
   },
   {
     name: 'an entitlement is marked granted when it has its posting, and only then',

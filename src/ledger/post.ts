@@ -1,8 +1,8 @@
 /** The one door through which credits come in (law 1): a grant, once per business key. */
-import { createHash } from 'node:crypto'
 import { type Exact, formatCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
 import type { Queryable } from '../store/connect.ts'
+import { contentHash, metadataHash, metadataText } from './content.ts'
 
 export type LotKind = 'plan' | 'pack' | 'trial' | 'goodwill' | 'promotion'
 
@@ -25,12 +25,17 @@ export interface GrantInput {
   expiresAt?: string | undefined
   /** lower burns first among lots that expire together */
   priority?: number
-  /** a recurring lot: its successor (same subscription, later period) lapses it */
-  recurring?: { subscription: string; periodStart: string } | undefined
+  /**
+   * a recurring lot: it succeeds those of the same subscription with an earlier period; `carry`, none unless told
+   * otherwise, of what is left in them lives on as long as it does, the rest lapses
+   */
+  recurring?: { subscription: string; periodStart: string; carry?: string } | undefined
   payment?: string | undefined
   actor: string
   reasonCode: string
   source: Record<string, string>
+  /** a caller's own notes, kept where they can be erased */
+  metadata?: Record<string, string> | undefined
 }
 
 export interface GrantResult {
@@ -40,12 +45,6 @@ export interface GrantResult {
   amount: string
   balanceAfter: string
   occurredAt: Date
-}
-
-/** The fingerprint of a request: equal for the same content, whatever the order of its fields. */
-export function contentHash(content: Record<string, string | boolean | null>): string {
-  const canonical = JSON.stringify(Object.entries(content).sort(([a], [b]) => (a < b ? -1 : 1)))
-  return createHash('sha256').update(canonical).digest('base64url')
 }
 
 /**
@@ -60,6 +59,7 @@ export async function grant(client: Queryable, input: GrantInput): Promise<Grant
     kind: input.kind,
     subscription: input.recurring?.subscription ?? null,
     period_start: input.recurring?.periodStart ?? null,
+    ...metadataHash(input.key, input.metadata),
   })
   const { rows } = await client.query<{
     outcome: 'granted' | 'replayed' | 'key_reused' | 'no_account'
@@ -70,7 +70,7 @@ export async function grant(client: Queryable, input: GrantInput): Promise<Grant
     occurred_at: Date
   }>({
     name: 'ledger_grant',
-    text: 'select * from ledger_grant($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)',
+    text: 'select * from ledger_grant($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)',
     values: [
       input.account,
       input.key,
@@ -86,6 +86,8 @@ export async function grant(client: Queryable, input: GrantInput): Promise<Grant
       input.actor,
       input.reasonCode,
       JSON.stringify(input.source),
+      input.recurring?.carry ?? '0',
+      metadataText(input.metadata),
     ],
   })
   const row = rows[0]

@@ -3,7 +3,7 @@ import { type Exact, formatCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
 import { postingKey } from '../domain/id.ts'
 import type { Queryable } from '../store/connect.ts'
-import { contentHash } from './post.ts'
+import { contentHash, metadataHash, metadataText } from './content.ts'
 
 export interface SpendInput {
   account: string
@@ -13,7 +13,9 @@ export interface SpendInput {
   feature?: string | undefined
   actor: string
   /** records work already done, whatever the balance; the shortfall becomes debt */
-  overdraft?: boolean
+  overdraft?: boolean | undefined
+  /** a caller's own notes, kept where they can be erased */
+  metadata?: Record<string, string> | undefined
 }
 
 export interface SpendResult {
@@ -24,35 +26,79 @@ export interface SpendResult {
   balance: string
 }
 
+interface SpendRow {
+  outcome: 'spent' | 'replayed' | 'key_reused' | 'insufficient' | 'no_account'
+  id: string
+  amount: string
+  balance_after: string
+  available: string
+}
+
+/** A spend as the database takes it. */
+type SpendValues = [
+  account: string,
+  key: string,
+  hash: string,
+  amount: string,
+  feature: string | null,
+  actor: string,
+  overdraft: boolean,
+  metadata: string | null,
+]
+
+function valuesOf(input: SpendInput): SpendValues {
+  const amount = formatCredits(input.amount)
+  const key = postingKey.spend(input.key)
+  const feature = input.feature ?? null
+  const overdraft = input.overdraft ?? false
+  const hash = contentHash({ amount, feature, overdraft, ...metadataHash(key, input.metadata) })
+  return [input.account, key, hash, amount, feature, input.actor, overdraft, metadataText(input.metadata)]
+}
+
 /**
  * Spends credits: soonest to expire first. One statement, one transaction; safe to retry under the same key, also
  * when the connection was lost and nobody knows whether it committed.
  * @throws Refusal `insufficient_credits` (nothing was written), `idempotency_key_reused`, `account_not_found`
  */
 export async function spend(database: Queryable, input: SpendInput): Promise<SpendResult> {
-  const amount = formatCredits(input.amount)
-  const overdraft = input.overdraft ?? false
-  const { rows } = await database.query<{
-    outcome: 'spent' | 'replayed' | 'key_reused' | 'insufficient' | 'no_account'
-    id: string
-    amount: string
-    balance_after: string
-    available: string
-  }>({
+  const { rows } = await database.query<SpendRow>({
     name: 'ledger_spend',
-    text: 'select outcome, id, amount, balance_after, available from ledger_spend($1,$2,$3,$4,$5,$6,$7)',
-    values: [
-      input.account,
-      postingKey.spend(input.key),
-      contentHash({ amount, feature: input.feature ?? null, overdraft }),
-      amount,
-      input.feature ?? null,
-      input.actor,
-      overdraft,
-    ],
+    text: 'select outcome, id, amount, balance_after, available from ledger_spend($1,$2,$3,$4,$5,$6,$7,$8)',
+    values: valuesOf(input),
   })
-  const row = rows[0]
-  if (row === undefined || row.outcome === 'no_account') {
+  return answerOf(rows[0], input)
+}
+
+/**
+ * Spends for many callers in one statement and one transaction, each under its own key, in their order. A key may be in
+ * it once.
+ * @returns for each its answer, or the Refusal that `spend` would have thrown
+ * @throws what the driver throws: then nobody knows whether it was committed, and each key tells
+ */
+export async function spendMany(
+  database: Queryable,
+  inputs: SpendInput[],
+): Promise<(SpendResult | Refusal)[]> {
+  const rows = inputs.map(valuesOf)
+  const answers = await database.query<SpendRow & { ord: string }>({
+    name: 'ledger_spend_many',
+    text: 'select ord, outcome, id, amount, balance_after, available from ledger_spend_many($1,$2,$3,$4,$5,$6,$7,$8)',
+    values: [0, 1, 2, 3, 4, 5, 6, 7].map((column) => rows.map((row) => row[column])),
+  })
+  const byPlace = new Map(answers.rows.map((row) => [row.ord, row]))
+  return inputs.map((input, index) => {
+    try {
+      return answerOf(byPlace.get(String(index + 1)), input)
+    } catch (error) {
+      if (error instanceof Refusal) return error
+      throw error
+    }
+  })
+}
+
+function answerOf(row: SpendRow | undefined, input: SpendInput): SpendResult {
+  if (row === undefined) throw new Error('Postgres did not answer a spend')
+  if (row.outcome === 'no_account') {
     throw new Refusal('account_not_found', `there is no account ${input.account}`)
   }
   if (row.outcome === 'key_reused') {
@@ -60,20 +106,18 @@ export async function spend(database: Queryable, input: SpendInput): Promise<Spe
       id: row.id,
     })
   }
-  if (row.outcome === 'insufficient') {
-    const available = formatCredits(row.available)
-    throw new Refusal(
-      'insufficient_credits',
-      `${available} credits are available, ${amount} were asked for`,
-      {
-        available,
-      },
-    )
-  }
+  if (row.outcome === 'insufficient') throw insufficient(row.available, input.amount)
   return {
     replayed: row.outcome === 'replayed',
     id: row.id,
     amount: formatCredits(row.amount),
     balance: formatCredits(row.balance_after),
   }
+}
+
+/** Too little is available. Nothing was written and the key was not used up. */
+export function insufficient(free: string, asked: Exact): Refusal {
+  const available = formatCredits(free)
+  const text = `${available} credits are available, ${formatCredits(asked)} were asked for`
+  return new Refusal('insufficient_credits', text, { available })
 }

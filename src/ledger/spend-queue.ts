@@ -1,0 +1,122 @@
+/**
+ * Spends that wait in one process are decided together. Nothing waits on purpose: what arrives while a batch is under
+ * way is the next batch. Each caller gets its own answer, in order of arrival, under its own key.
+ */
+import { Refusal } from '../domain/error.ts'
+import type { Queryable } from '../store/connect.ts'
+import { type SpendInput, type SpendResult, spend, spendMany } from './spend.ts'
+
+/** Too many callers wait: try again in a moment. Nothing was written. */
+export class SpendQueueFull extends Error {
+  override name = 'SpendQueueFull'
+}
+
+export interface SpendQueueOptions {
+  /** accounts are spread over this many lanes, one batch under way in each */
+  lanes?: number
+  /** the most spends of one batch */
+  batchMax?: number
+  /** the most callers that may wait; one more is refused at once */
+  waitingMax?: number
+}
+
+interface Waiting {
+  input: SpendInput
+  resolve: (result: SpendResult) => void
+  reject: (error: unknown) => void
+}
+
+interface Lane {
+  waiting: Waiting[]
+  busy: boolean
+}
+
+export class SpendQueue {
+  readonly #database: Queryable
+  readonly #lanes: Lane[]
+  readonly #batchMax: number
+  readonly #waitingMax: number
+  #waiting = 0
+
+  constructor(
+    database: Queryable,
+    { lanes = 2, batchMax = 256, waitingMax = 10_000 }: SpendQueueOptions = {},
+  ) {
+    this.#database = database
+    this.#lanes = Array.from({ length: lanes }, () => ({ waiting: [], busy: false }))
+    this.#batchMax = batchMax
+    this.#waitingMax = waitingMax
+  }
+
+  /**
+   * Spends credits, as `spend` does.
+   * @throws Refusal as `spend`; `SpendQueueFull`
+   */
+  spend(input: SpendInput): Promise<SpendResult> {
+    if (this.#waiting >= this.#waitingMax) {
+      return Promise.reject(new SpendQueueFull('too many spends are waiting'))
+    }
+    this.#waiting += 1
+    const lane = this.#laneOf(input.account)
+    return new Promise<SpendResult>((resolve, reject) => {
+      lane.waiting.push({ input, resolve, reject })
+      if (!lane.busy) void this.#run(lane)
+    })
+  }
+
+  async #run(lane: Lane): Promise<void> {
+    lane.busy = true
+    while (lane.waiting.length > 0) {
+      const batch = takeBatch(lane.waiting, this.#batchMax)
+      const [only] = batch
+      if (batch.length === 1 && only !== undefined) await this.#single(only)
+      else await this.#many(batch)
+      this.#waiting -= batch.length
+    }
+    lane.busy = false
+  }
+
+  /** The lean way, when nobody else waits. */
+  async #single({ input, resolve, reject }: Waiting): Promise<void> {
+    await spend(this.#database, input).then(resolve, reject)
+  }
+
+  async #many(batch: Waiting[]): Promise<void> {
+    let answers: (SpendResult | Refusal)[]
+    try {
+      answers = await spendMany(
+        this.#database,
+        batch.map(({ input }) => input),
+      )
+    } catch {
+      // One of them, or the connection. Nobody knows what was committed, but each key does: each is asked by itself.
+      for (const one of batch) await this.#single(one)
+      return
+    }
+    batch.forEach(({ resolve, reject }, index) => {
+      const answer = answers[index]
+      if (answer === undefined || answer instanceof Refusal) reject(answer)
+      else resolve(answer)
+    })
+  }
+
+  /** An account is always in the same lane, so that its spends keep their order. */
+  #laneOf(account: string): Lane {
+    let hash = 0
+    for (let i = account.length - 8; i < account.length; i++) hash = (hash * 31 + account.charCodeAt(i)) | 0
+    return this.#lanes[Math.abs(hash) % this.#lanes.length] as Lane
+  }
+}
+
+/** The callers at the front of a lane, until one whose key is in the batch already: it gets the answer of the first. */
+function takeBatch(waiting: Waiting[], max: number): Waiting[] {
+  const keys = new Set<string>()
+  let size = 0
+  for (const { input } of waiting) {
+    const key = `${input.account} ${input.key}`
+    if (size === max || keys.has(key)) break
+    keys.add(key)
+    size += 1
+  }
+  return waiting.splice(0, size)
+}
