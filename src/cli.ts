@@ -1,10 +1,10 @@
 /** The `perennial` command: what an operator does beside the pages. Reads unless a command says that it writes. */
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Config, readConfig } from './config.ts'
 import { INVARIANTS, violations } from './ledger/invariant.ts'
-import { ensureApiKey, makeApiKey } from './store/api-key.ts'
+import { createApiKey, listApiKeys, revokeApiKey, type Scope, SCOPES } from './store/api-key.ts'
 import { connect, type Pool } from './store/connect.ts'
 import { parkedEvents, unparkEvent } from './store/inbox.ts'
 import { migrate } from './store/migrate.ts'
@@ -35,15 +35,37 @@ program
     }),
   )
 
-program
-  .command('key')
-  .description('make an API key; it is shown once and only its hash is kept (writes)')
-  .requiredOption('--scopes <scopes>', 'read, write, or read,write')
-  .action(async ({ scopes }: { scopes: string }) => {
-    const key = makeApiKey()
-    await ensureApiKey(ownerUrl(readConfig()), key, scopes.split(','))
-    say(key)
-  })
+const key = program.command('key').description('API keys')
+key
+  .command('create')
+  .description('make one; it is shown once and only its hash is kept (writes)')
+  .requiredOption('--name <name>', 'what it is for')
+  .addOption(
+    new Option('--scope <scope...>', 'what it may do; one or more').choices(SCOPES).makeOptionMandatory(),
+  )
+  .action(({ name, scope }: { name: string; scope: Scope[] }) =>
+    withPool(async (pool) => say(await createApiKey(pool, { name, scopes: [...new Set(scope)] }))),
+  )
+key
+  .command('list')
+  .description('list them, with what each may do')
+  .action(() =>
+    withPool(async (pool) => {
+      for (const { id, name, scopes, createdAt, revokedAt } of await listApiKeys(pool)) {
+        const since = revokedAt === null ? '' : `  revoked ${revokedAt.toISOString()}`
+        say(`${id}  ${createdAt.toISOString()}  ${scopes.join(',')}  ${name}${since}`)
+      }
+    }),
+  )
+key
+  .command('revoke <id>')
+  .description('end one, key_…; API processes believe it for a few seconds more (writes)')
+  .action((id: string) =>
+    withPool(async (pool) => {
+      if (!(await revokeApiKey(pool, id))) fail(`there is no key ${id} that is not revoked`)
+      say(`${id} is revoked`)
+    }),
+  )
 
 const inbox = program.command('inbox').description('webhook events that were set aside')
 inbox

@@ -7,12 +7,9 @@ import { idFrom } from '../domain/id.ts'
 import { readBalance, readLedger } from '../ledger/balance.ts'
 import { spend } from '../ledger/spend.ts'
 import { type Account, createAccount, listAccounts, requireAccount } from '../store/account.ts'
-import { finishCommand, insertCommand } from '../store/command.ts'
-import { transaction } from '../store/connect.ts'
-import { keepAnswer, readAnswer } from '../store/customer.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { actorOf } from './auth.ts'
-import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
+import { answerOnce, idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
 import { isSequence, listOf, pageOf, pageQuery, positionIn, readCursor } from './list.ts'
 import {
   accountParams,
@@ -97,9 +94,11 @@ const spendView = z
   .meta({ id: 'Spend' })
 
 /** Registers the routes. */
-export function accountRoutes(app: Api, { pool }: ApiDeps): void {
+export function accountRoutes(app: Api, deps: ApiDeps): void {
+  const { pool } = deps
+
   app.post('/v1/accounts', {
-    config: { scope: 'write' },
+    config: { scope: 'accounts' },
     schema: {
       summary: 'Make an account',
       tags: ['accounts'],
@@ -110,39 +109,23 @@ export function accountRoutes(app: Api, { pool }: ApiDeps): void {
     },
     async handler(request, reply) {
       const { body } = request
-      const made = await transaction(pool, async (client) => {
-        const { command, replayed } = await insertCommand(client, {
-          id: idFrom('cmd', randomUUID()),
-          scope: 'accounts',
-          operation: 'create',
-          key: keyOf(request),
-          content: body,
-          owner: null,
-          input: { account: idFrom('acc', randomUUID()) },
-        })
-        const id = command.input['account'] ?? ''
-        if (replayed) {
-          const kept = await readAnswer(client, id)
-          return { id, replayed, answer: kept ?? JSON.stringify(viewOf(await requireAccount(client, id))) }
-        }
-        const account = await createAccount(client, id, {
-          externalId: body.external_id ?? null,
-          email: body.email ?? null,
-          name: body.name ?? null,
-          metadata: body.metadata,
-        })
-        const answer = JSON.stringify(viewOf(account))
-        await keepAnswer(client, id, answer)
-        await finishCommand(client, command.id, { state: 'done', statusCode: 201, result: { account: id } })
-        return { id, replayed, answer }
+      return answerOnce(deps, request, reply, {
+        scope: 'accounts',
+        operation: 'create',
+        content: body,
+        owner: null,
+        input: { account: idFrom('acc', randomUUID()) },
+        status: 201,
+        async begin(client, { input }) {
+          await createAccount(client, input['account'] ?? '', {
+            externalId: body.external_id ?? null,
+            email: body.email ?? null,
+            name: body.name ?? null,
+            metadata: body.metadata,
+          })
+        },
+        view: async (database, { input }) => viewOf(await requireAccount(database, input['account'] ?? '')),
       })
-      request.trace['account'] = made.id
-      markReplayed(reply, made.replayed)
-      // a text, not an object: a replay answers the same bytes
-      return reply
-        .code(201)
-        .type('application/json; charset=utf-8')
-        .send(made.answer as never)
     },
   })
 
@@ -209,7 +192,7 @@ export function accountRoutes(app: Api, { pool }: ApiDeps): void {
   })
 
   app.post('/v1/accounts/:account/spend', {
-    config: { scope: 'write' },
+    config: { scope: 'spend' },
     schema: {
       summary: 'Spend credits, soonest to expire first',
       description:

@@ -53,7 +53,6 @@ export async function carryOut(
   request: FastifyRequest,
   command: Command,
 ): Promise<Outcome | undefined> {
-  request.trace['command'] = command.id
   if (command.answer !== undefined) return command.answer
   const { id, owner, operation } = command
   if (owner === null || operation === 'create') throw new Error(`no workflow carries out ${operation}`)

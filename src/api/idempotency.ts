@@ -1,10 +1,17 @@
 /**
- * The Idempotency-Key of every POST under /v1: asked for before anything else is read, and what a replay looks like.
- * What a key stands for is decided in Postgres: by the command's row, or by the posting of a spend.
+ * The Idempotency-Key of every POST under /v1: asked for before anything else is read, and the one way to do what it
+ * stands for once. What a key stands for is decided in Postgres: by the command's row, or by the posting of a spend.
  */
+import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { Problem } from './problem.ts'
+import { idFrom } from '../domain/id.ts'
+import { type Command, type CommandInput, finishCommand, insertCommand } from '../store/command.ts'
+import { type Client, type Queryable, transaction } from '../store/connect.ts'
+import { keepReply, readReply, type Reply } from '../store/reply.ts'
+import type { ApiDeps } from './api.ts'
+import { carryOut, sendPending } from './commands.ts'
+import { Problem, refusedAnswer } from './problem.ts'
 
 const KEY = /^[\x21-\x7e]{1,255}$/
 
@@ -36,4 +43,73 @@ export function keyOf(request: FastifyRequest): string {
 /** Marks an answer that was given before. */
 export function markReplayed(reply: FastifyReply, replayed: boolean): void {
   if (replayed) reply.header('Idempotent-Replayed', 'true')
+}
+
+/** What a POST does once for its key. */
+export interface Once extends Pick<CommandInput, 'scope' | 'operation' | 'content' | 'input'> {
+  /** id of the workflow that carries it out; null: `begin` does all of it */
+  owner: string | null
+  /** status of the good answer, which the route describes */
+  status: 200 | 201
+  /**
+   * For the first request of the key only, in the transaction that takes it. A Refusal takes nothing: the key stays
+   * free, so that the same request may succeed later.
+   */
+  begin(client: Client, command: Command): Promise<void>
+  /** The good answer, of the rows as they are when it is first given and of what the workflow answered. */
+  view(database: Queryable, command: Command, result: Record<string, unknown>): Promise<object>
+}
+
+/**
+ * Does what a POST asks for, once for its key, and answers it: 202 while its workflow has no answer, and from the
+ * first final answer on that one, byte for byte, whoever asks and whatever has happened since. What a workflow
+ * refuses is a final answer, too.
+ */
+export async function answerOnce(
+  deps: ApiDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  once: Once,
+): Promise<FastifyReply> {
+  const { scope, operation, content, owner, input, status } = once
+  const viewed = async (database: Queryable, command: Command, result: Record<string, unknown>) => {
+    // by the schema of the answer, as the server does with what a handler returns
+    const body = String(
+      reply.serializeInput({ ...(await once.view(database, command, result)) }, `${status}`),
+    )
+    return { statusCode: status, body }
+  }
+  const { command, replayed, kept } = await transaction(deps.pool, async (client) => {
+    const id = idFrom('cmd', randomUUID())
+    const claim = { id, scope, operation, key: keyOf(request), content, owner, input }
+    const { command, replayed } = await insertCommand(client, claim)
+    if (replayed) return { command, replayed, kept: await readReply(client, command.id) }
+    await once.begin(client, command)
+    if (owner !== null) return { command, replayed, kept: undefined }
+    await finishCommand(client, command.id, { state: 'done', statusCode: status, result: {} })
+    const answer = await viewed(client, command, {})
+    return { command, replayed, kept: await keepReply(client, command.id, accountOf(command), answer) }
+  })
+  request.trace['account'] = accountOf(command)
+  request.trace['command'] = command.id
+  markReplayed(reply, replayed)
+  if (kept !== undefined) return send(reply, kept)
+  const outcome = await carryOut(deps, request, command)
+  if (outcome === undefined) return sendPending(reply, command)
+  const answer =
+    outcome.state === 'refused'
+      ? refusedAnswer(outcome, request)
+      : await viewed(deps.pool, command, outcome.result)
+  return send(reply, await keepReply(deps.pool, command.id, accountOf(command), answer))
+}
+
+/** Whose command it is: what makes an account has made it under the id in its input. */
+function accountOf({ scope, input }: Command): string {
+  return input['account'] ?? scope
+}
+
+/** Sends a text, not an object: nothing between here and the caller may write it differently. */
+function send(reply: FastifyReply, { statusCode, body }: Reply): FastifyReply {
+  const type = statusCode < 400 ? 'application/json; charset=utf-8' : 'application/problem+json'
+  return reply.code(statusCode).type(type).send(body)
 }

@@ -154,24 +154,24 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
     .send(render(answer, request))
 }
 
-/** Answers what a workflow refused: the row of its command says with what. */
-export function sendRefused(
+/** What a workflow refused, as the answer to its command: the row of the command says with what. */
+export function refusedAnswer(
   outcome: { statusCode: number; result: Record<string, unknown> },
-  request: FastifyRequest,
-  reply: FastifyReply,
-): FastifyReply {
+  request: { id: string },
+): { statusCode: number; body: string } {
   const { code, detail, ...data } = outcome.result
   const known = typeof code === 'string' && code in KNOWN ? KNOWN[code as Code] : undefined
-  const answer: Answer = {
-    code: typeof code === 'string' ? code : 'request_invalid',
-    status: outcome.statusCode,
-    title: known?.[1] ?? 'Refused',
-    detail: typeof detail === 'string' ? detail : 'the request was refused',
-    data,
-    headers: {},
-  }
-  request.trace['code'] = answer.code
-  return reply.code(answer.status).type('application/problem+json').send(render(answer, request))
+  const body = render(
+    {
+      code: typeof code === 'string' ? code : 'request_invalid',
+      status: outcome.statusCode,
+      title: known?.[1] ?? 'Refused',
+      detail: typeof detail === 'string' ? detail : 'the request was refused',
+      data,
+    },
+    request,
+  )
+  return { statusCode: outcome.statusCode, body }
 }
 
 /** The document itself. Facts for programs cannot overwrite its own fields. */

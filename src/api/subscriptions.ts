@@ -1,14 +1,12 @@
 /** /v1/subscriptions: begun by a hosted checkout, read from the mirror, changed by commands to their workflow. */
 import { randomUUID } from 'node:crypto'
-import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { Refusal } from '../domain/error.ts'
 import { idFrom, workflowId } from '../domain/id.ts'
 import { hasEnded } from '../domain/subscription.ts'
 import { requireAccount } from '../store/account.ts'
 import { insertCheckout } from '../store/checkout.ts'
-import { type Command, insertCommand } from '../store/command.ts'
-import { transaction } from '../store/connect.ts'
+import type { Queryable } from '../store/connect.ts'
 import { priceOnSale } from '../store/price-list.ts'
 import {
   findSubscription,
@@ -17,10 +15,9 @@ import {
   type SubscriptionRow,
 } from '../store/subscription.ts'
 import type { Api, ApiDeps } from './api.ts'
-import { carryOut, commandView, sendPending } from './commands.ts'
-import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
+import { commandView } from './commands.ts'
+import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
-import { sendRefused } from './problem.ts'
 import { accountId, answers, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
 const returnUrl = z.url({ protocol: /^https?$/ }).max(2_000)
@@ -65,7 +62,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
   const { pool } = deps
 
   app.post('/v1/subscriptions', {
-    config: { scope: 'write' },
+    config: { scope: 'subscriptions' },
     schema: {
       summary: 'Begin a subscription by a hosted checkout',
       description: 'Send the customer to `checkout.url`. Answers 202 with a command when that takes longer.',
@@ -77,48 +74,44 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     },
     async handler(request, reply) {
       const { body } = request
-      const { command, replayed } = await transaction(pool, async (client) => {
-        const order = idFrom('ord', randomUUID())
-        const claimed = await insertCommand(client, {
-          id: idFrom('cmd', randomUUID()),
-          scope: body.account,
-          operation: 'open',
-          key: keyOf(request),
-          content: body,
-          owner: workflowId.checkout(order),
-          input: { subscription: order },
-        })
-        if (claimed.replayed) return claimed
-        await requireAccount(client, body.account)
-        const price = await priceOnSale(client, body.plan, body.interval)
-        if (price === undefined)
-          throw new Refusal('plan_not_found', 'this plan is not on sale at this interval')
-        const live = await livePrimary(client, body.account, price.group)
-        if (live !== undefined) {
-          throw new Refusal('subscription_exists', 'the account has a live subscription of this group', {
-            subscription: live.id,
+      const order = idFrom('ord', randomUUID())
+      return answerOnce(deps, request, reply, {
+        scope: body.account,
+        operation: 'open',
+        content: body,
+        owner: workflowId.checkout(order),
+        input: { subscription: order },
+        status: 201,
+        async begin(client) {
+          await requireAccount(client, body.account)
+          const price = await priceOnSale(client, body.plan, body.interval)
+          if (price === undefined)
+            throw new Refusal('plan_not_found', 'this plan is not on sale at this interval')
+          const live = await livePrimary(client, body.account, price.group)
+          if (live !== undefined) {
+            throw new Refusal('subscription_exists', 'the account has a live subscription of this group', {
+              subscription: live.id,
+            })
+          }
+          await insertCheckout(client, {
+            id: order,
+            accountId: body.account,
+            plan: body.plan,
+            interval: body.interval,
+            planGroup: price.group,
+            priceId: price.priceId,
+            successUrl: body.success_url,
+            cancelUrl: body.cancel_url,
+            metadata: body.metadata,
           })
-        }
-        await insertCheckout(client, {
-          id: order,
-          accountId: body.account,
-          plan: body.plan,
-          interval: body.interval,
-          planGroup: price.group,
-          priceId: price.priceId,
-          successUrl: body.success_url,
-          cancelUrl: body.cancel_url,
-          metadata: body.metadata,
-        })
-        return claimed
-      })
-      request.trace['account'] = command.scope
-      markReplayed(reply, replayed)
-      return answerCommand(request, reply, command, (row, result) => {
-        const checkout = checkoutView.safeParse(result['checkout']).data ?? null
-        // what was answered first, also when the order has gone on since
-        const { plan, interval } = body
-        return reply.code(201).send({ ...viewOf(row), ...JUST_OPENED, plan, interval, checkout })
+        },
+        async view(database, { input }, result) {
+          const checkout = checkoutView.safeParse(result['checkout']).data ?? null
+          // as the page was when it opened, also when nobody could be told before the order went on
+          const { plan, interval } = body
+          const row = await requireSubscription(database, input['subscription'] ?? '')
+          return { ...viewOf(row), ...JUST_OPENED, plan, interval, checkout }
+        },
       })
     },
   })
@@ -149,11 +142,11 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       querystring: noQuery,
       response: answers({ 200: subscriptionView }),
     },
-    handler: async (request) => viewOf(await requireSubscription(request.params.id)),
+    handler: async (request) => viewOf(await requireSubscription(pool, request.params.id)),
   })
 
   app.post('/v1/subscriptions/:id/cancel', {
-    config: { scope: 'write' },
+    config: { scope: 'subscriptions' },
     schema: {
       summary: 'Cancel at the end of the paid period',
       tags: ['subscriptions'],
@@ -164,49 +157,31 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       response: answers({ 200: subscriptionView, 202: commandView }),
     },
     async handler(request, reply) {
-      const row = await requireSubscription(request.params.id)
+      const row = await requireSubscription(pool, request.params.id)
       const { stripe_id: owner, status } = row
       if (owner === null) throw new Refusal('subscription_not_started', 'the checkout was not paid yet')
-      const { command, replayed } = await transaction(pool, async (client) => {
-        const claimed = await insertCommand(client, {
-          id: idFrom('cmd', randomUUID()),
-          scope: row.account,
-          operation: 'cancel',
-          key: keyOf(request),
-          content: { subscription: row.id },
-          owner: workflowId.subscription(owner),
-          input: { subscription: row.id },
-        })
-        // a replay is answered as it was, also after the end
-        if (!claimed.replayed && status !== null && hasEnded(status)) {
-          throw new Refusal('subscription_ended', 'the subscription has ended already')
-        }
-        return claimed
+      return answerOnce(deps, request, reply, {
+        scope: row.account,
+        operation: 'cancel',
+        content: { subscription: row.id },
+        owner: workflowId.subscription(owner),
+        input: { subscription: row.id },
+        status: 200,
+        async begin() {
+          if (status !== null && hasEnded(status))
+            throw new Refusal('subscription_ended', 'the subscription has ended already')
+        },
+        view: async (database, { input }) =>
+          viewOf(await requireSubscription(database, input['subscription'] ?? '')),
       })
-      request.trace['account'] = command.scope
-      markReplayed(reply, replayed)
-      return answerCommand(request, reply, command, (now) => reply.code(200).send(viewOf(now)))
     },
   })
+}
 
-  async function requireSubscription(id: string): Promise<SubscriptionRow> {
-    const row = await findSubscription(pool, id)
-    if (row === undefined) throw new Refusal('subscription_not_found', `there is no subscription ${id}`)
-    return row
-  }
-
-  /** Carries a command out and answers: done, refused, or not finished yet. */
-  async function answerCommand(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    command: Command,
-    done: (row: SubscriptionRow, result: Record<string, unknown>) => FastifyReply,
-  ) {
-    const outcome = await carryOut(deps, request, command)
-    if (outcome === undefined) return sendPending(reply, command)
-    if (outcome.state === 'refused') return sendRefused(outcome, request, reply)
-    return done(await requireSubscription(command.input['subscription'] ?? ''), outcome.result)
-  }
+async function requireSubscription(database: Queryable, id: string): Promise<SubscriptionRow> {
+  const row = await findSubscription(database, id)
+  if (row === undefined) throw new Refusal('subscription_not_found', `there is no subscription ${id}`)
+  return row
 }
 
 /** How an order looks when its page has just been opened, whatever came of it later. */

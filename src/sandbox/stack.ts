@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import type { Logger } from '../log.ts'
 import { installRuntime, startApi, startWorker } from '../main.ts'
-import { ensureApiKey, makeApiKey } from '../store/api-key.ts'
+import { ensureApiKey, makeApiKey, SCOPES } from '../store/api-key.ts'
 import { migrate } from '../store/migrate.ts'
 import { openSandboxClock } from './clock.ts'
 import { keptSecret } from './data-dir.ts'
@@ -142,7 +142,7 @@ const api: Part = {
   async start(stack) {
     const { config } = stack
     const key = config.apiKey ?? keptSecret(config.dataDir, 'api-key', makeApiKey)
-    await ensureApiKey(ownerUrlOf(config), key, ['read', 'write'])
+    await ensureApiKey(ownerUrlOf(config), key, SCOPES)
     const running = await startApi(stack)
     stack.stops.unshift({ part: 'the API', stop: () => running.stop() })
     stack.apiKey = key

@@ -4,12 +4,33 @@
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { eq, sql } from 'drizzle-orm'
+import { and, asc, eq, isNull, sql } from 'drizzle-orm'
 import { connect, type Queryable } from './connect.ts'
 import { apiKey, orm, run } from './schema.ts'
 
-/** What a key may do. `write` does not imply `read`: each route states its scope. */
-export type Scope = 'read' | 'write'
+/**
+ * What a key may do. None implies another: each route states its scope, and what a body asks for beyond it
+ * (`overdraft`, `grants:large`) the handler does.
+ */
+export const SCOPES = [
+  /** every GET */
+  'read',
+  /** make and change accounts */
+  'accounts',
+  /** spend, hold, capture, release */
+  'spend',
+  /** the overdraft flag, in addition to `spend` */
+  'overdraft',
+  /** reverse a spend */
+  'reverse',
+  /** goodwill and promotion grants up to the catalogue's limit */
+  'grants',
+  /** grants beyond it, in addition to `grants` */
+  'grants:large',
+  /** begin, change and cancel subscriptions */
+  'subscriptions',
+] as const
+export type Scope = (typeof SCOPES)[number]
 
 /** The holder of a valid key. `id` is `key_…` and serves as the actor of what the caller does. */
 export interface KeyHolder {
@@ -51,20 +72,18 @@ function idOf(key: string): string {
  * @param key from `makeApiKey`, or any that an operator chose: 20 to 200 visible ASCII characters
  * @throws Error that names what is wrong with the key, never the key
  */
-export async function ensureApiKey(ownerUrl: string, key: string, scopes: string[]): Promise<void> {
+export async function ensureApiKey(ownerUrl: string, key: string, scopes: readonly Scope[]): Promise<void> {
   if (key.length < LENGTH_MIN || key.length > LENGTH_MAX || !/^[\x21-\x7e]+$/.test(key)) {
     throw new Error(`an API key has ${LENGTH_MIN} to ${LENGTH_MAX} visible ASCII characters`)
   }
   if (isMistyped(key)) throw new Error('this API key was mistyped: its checksum is wrong')
-  const known = scopes.filter((scope): scope is Scope => scope === 'read' || scope === 'write')
-  if (known.length !== scopes.length) throw new Error('the scopes of an API key are read and write')
   const pool = connect(ownerUrl, 1)
   try {
     await run(
       orm(pool)
         .insert(apiKey)
-        .values({ id: idOf(key), hash: hashOf(key), scopes: known, name: 'installation' })
-        .onConflictDoUpdate({ target: apiKey.hash, set: { scopes: known } }),
+        .values({ id: idOf(key), hash: hashOf(key), scopes: [...scopes], name: 'installation' })
+        .onConflictDoUpdate({ target: apiKey.hash, set: { scopes: [...scopes] } }),
     )
   } finally {
     await pool.end()
@@ -79,12 +98,42 @@ export async function findKeyHolder(database: Queryable, key: string): Promise<K
   return { id: row.id, scopes: row.scopes, revoked: row.revokedAt !== null }
 }
 
-/** Revokes a key by its id. Every API process honours it within its cache's few seconds. */
-export async function revokeApiKey(database: Queryable, id: string): Promise<void> {
-  await run(
+/**
+ * Makes a key and keeps its hash.
+ * @param name what it is for: shown to operators, never personal data
+ * @returns the key, which nobody can read again
+ */
+export async function createApiKey(
+  database: Queryable,
+  { name, scopes }: { name: string; scopes: readonly Scope[] },
+): Promise<string> {
+  const key = makeApiKey()
+  const values = { id: idOf(key), hash: hashOf(key), scopes: [...scopes], name }
+  await run(orm(database).insert(apiKey).values(values))
+  return key
+}
+
+/** Every key, oldest first, without anything that would let somebody use it. */
+export async function listApiKeys(database: Queryable) {
+  const { id, name, scopes, createdAt, revokedAt } = apiKey
+  return run(
+    orm(database)
+      .select({ id, name, scopes, createdAt, revokedAt })
+      .from(apiKey)
+      .orderBy(asc(createdAt), asc(id)),
+  )
+}
+
+/**
+ * Revokes a key by its id. Every API process honours it within its cache's few seconds.
+ * @returns whether there was such a key that was not revoked yet
+ */
+export async function revokeApiKey(database: Queryable, id: string): Promise<boolean> {
+  const { rowCount } = await run(
     orm(database)
       .update(apiKey)
-      .set({ revokedAt: sql`coalesce(${apiKey.revokedAt}, clock_timestamp())` })
-      .where(eq(apiKey.id, id)),
+      .set({ revokedAt: sql`clock_timestamp()` })
+      .where(and(eq(apiKey.id, id), isNull(apiKey.revokedAt))),
   )
+  return rowCount === 1
 }

@@ -1,6 +1,7 @@
 /**
- * Commands: one request of one caller, its key, and what it was answered. The row decides what a key means; Temporal
- * only carries the work. Rows hold ids, never personal data: what was asked is kept as a salted hash.
+ * Commands: one request of one caller, its key, and what became of it. The row decides what a key means; Temporal only
+ * carries the work. Rows hold ids, never personal data: what was asked is kept as a salted hash, and the answer's
+ * words are in `reply.ts`.
  */
 import { createHash } from 'node:crypto'
 import { and, eq, sql } from 'drizzle-orm'

@@ -1,6 +1,6 @@
 /**
  * Personal data, in this table and nowhere else (law 13). Plain SQL with parameters; nothing here is logged, and no
- * other table may copy from it.
+ * other table may copy from it, but for what was answered word for word (`reply.ts`), which is erased with it.
  */
 import type { Client } from './connect.ts'
 import type { Texts } from './schema.ts'
@@ -33,18 +33,4 @@ export async function insertCustomer(
     [input.externalId],
   )
   return rows[0]?.account_id ?? 'unknown'
-}
-
-/** Keeps what the creation of an account was answered, byte for byte, so that a replay answers the same. */
-export async function keepAnswer(client: Client, account: string, answer: string): Promise<void> {
-  await client.query('update customer set answer = $2 where account_id = $1', [account, answer])
-}
-
-/** What the creation of an account was answered; undefined when it was erased since. */
-export async function readAnswer(client: Client, account: string): Promise<string | undefined> {
-  const { rows } = await client.query<{ answer: string | null }>(
-    'select answer from customer where account_id = $1',
-    [account],
-  )
-  return rows[0]?.answer ?? undefined
 }

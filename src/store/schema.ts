@@ -17,6 +17,7 @@ import {
   timestamp,
 } from 'drizzle-orm/pg-core'
 import type { PriceTerms } from '../domain/plan.ts'
+import type { Scope } from './api-key.ts'
 import type { Client, Queryable } from './connect.ts'
 
 /** A query builder over a pool, or over a client inside a transaction. */
@@ -52,20 +53,19 @@ export const account = pgTable('account', {
   stripeCustomerId: text('stripe_customer_id'),
 })
 
-/** The only table with personal data. */
+/** The only table of personal data; `reply` repeats what was said of it. */
 export const customer = pgTable('customer', {
   accountId: text('account_id').primaryKey(),
   externalId: text('external_id'),
   email: text('email'),
   name: text('name'),
   metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
-  answer: text('answer'),
 })
 
 export const apiKey = pgTable('api_key', {
   id: text('id').primaryKey(),
   hash: bytea('hash').notNull(),
-  scopes: text('scopes').array().$type<('read' | 'write')[]>().notNull(),
+  scopes: text('scopes').array().$type<Scope[]>().notNull(),
   name: text('name').notNull(),
   createdAt: machineTime('created_at'),
   revokedAt: instant('revoked_at'),
@@ -182,6 +182,15 @@ export const command = pgTable('command', {
   nextAttemptAt: machineTime('next_attempt_at'),
   createdAt: machineTime('created_at'),
   finishedAt: instant('finished_at'),
+})
+
+/** What a command was answered, byte for byte. Erasable: it may repeat personal data. */
+export const reply = pgTable('reply', {
+  commandId: text('command_id').primaryKey(),
+  accountId: text('account_id'),
+  statusCode: integer('status_code').notNull(),
+  body: text('body').notNull(),
+  createdAt: machineTime('created_at'),
 })
 
 export const dutyRun = pgTable('duty_run', {

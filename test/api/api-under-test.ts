@@ -5,7 +5,7 @@ import type { FastifyInstance, InjectOptions } from 'fastify'
 import Stripe from 'stripe'
 import { buildApi } from '../../src/api/server.ts'
 import { createLogger } from '../../src/log.ts'
-import { ensureApiKey, makeApiKey } from '../../src/store/api-key.ts'
+import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import type { Reach } from '../../src/workflows/owner.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
@@ -25,7 +25,7 @@ export interface Answer {
 export interface ApiUnderTest {
   app: FastifyInstance
   database: TestDatabase
-  /** has both scopes */
+  /** has every scope */
   key: string
   /** every log line so far */
   lines: string[]
@@ -41,7 +41,7 @@ export interface ApiUnderTest {
 export async function startApi(options: { reach?: Reach; livemode?: boolean } = {}): Promise<ApiUnderTest> {
   const database = await createDatabase()
   const key = makeApiKey()
-  await ensureApiKey(database.ownerUrl, key, ['read', 'write'])
+  await ensureApiKey(database.ownerUrl, key, SCOPES)
   const lines: string[] = []
   const app = await buildApi({
     pool: database.pool,

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict'
-import { ensureApiKey, isMistyped, makeApiKey, revokeApiKey } from '../../src/store/api-key.ts'
+import {
+  createApiKey,
+  ensureApiKey,
+  isMistyped,
+  listApiKeys,
+  makeApiKey,
+  revokeApiKey,
+  type Scope,
+} from '../../src/store/api-key.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
 describe('API keys', () => {
@@ -10,11 +18,7 @@ describe('API keys', () => {
   after(() => api.close())
 
   const as = (key: string) => api.get('/v1/accounts', { authorization: `Bearer ${key}` })
-  async function newKey(...scopes: string[]): Promise<string> {
-    const key = makeApiKey()
-    await ensureApiKey(api.database.ownerUrl, key, scopes)
-    return key
-  }
+  const newKey = (...scopes: Scope[]) => createApiKey(api.database.owner, { name: 'test', scopes })
 
   it('are asked for on every route under /v1 and on no other', async () => {
     const { status, body, headers } = await api.send({ method: 'GET', url: '/v1/catalog' })
@@ -49,14 +53,14 @@ describe('API keys', () => {
     assert.equal(rows[0].count, '0')
   })
 
-  it('do only what their scopes say; write does not imply read', async () => {
+  it('do only what their scopes say; to change something does not imply to read', async () => {
     const reader = await newKey('read')
-    const writer = await newKey('write')
+    const writer = await newKey('accounts')
     assert.equal((await as(reader)).status, 200)
     const refused = await api.post('/v1/accounts', {}, { authorization: `Bearer ${reader}` })
     assert.equal(refused.status, 403)
     assert.equal(refused.body.code, 'scope_missing')
-    assert.equal(refused.body.scope, 'write')
+    assert.equal(refused.body.scope, 'accounts')
     assert.equal((await api.post('/v1/accounts', {}, { authorization: `Bearer ${writer}` })).status, 201)
     assert.equal((await as(writer)).status, 403)
   })
@@ -64,7 +68,9 @@ describe('API keys', () => {
   it('stop working when they are revoked, and ensuring them again does not bring them back', async () => {
     const key = await newKey('read')
     const id = `key_${key.slice(4, 20)}`
-    await revokeApiKey(api.database.owner, id)
+    assert.equal(await revokeApiKey(api.database.owner, id), true)
+    assert.equal(await revokeApiKey(api.database.owner, id), false, 'it was revoked before')
+    assert.equal(await revokeApiKey(api.database.owner, 'key_0'), false, 'there is no such key')
     await ensureApiKey(api.database.ownerUrl, key, ['read'])
     const { status, body } = await as(key)
     assert.equal(status, 401)
@@ -84,11 +90,23 @@ describe('API keys', () => {
 
   it('may be chosen by an operator', async () => {
     const chosen = 'an-operators-own-key-42'
-    await ensureApiKey(api.database.ownerUrl, chosen, ['read', 'write'])
-    await ensureApiKey(api.database.ownerUrl, chosen, ['read', 'write'])
+    await ensureApiKey(api.database.ownerUrl, chosen, ['read', 'spend'])
+    await ensureApiKey(api.database.ownerUrl, chosen, ['read', 'spend'])
     assert.equal((await as(chosen)).status, 200)
     await assert.rejects(ensureApiKey(api.database.ownerUrl, 'short', ['read']), /20 to 200/)
-    await assert.rejects(ensureApiKey(api.database.ownerUrl, chosen, ['admin']), /scopes/)
+    await assert.rejects(ensureApiKey(api.database.ownerUrl, chosen, ['admin' as Scope]), /scopes/)
+    await assert.rejects(newKey('write' as Scope), /scopes/)
+  })
+
+  it('are listed with what each may do, and without what would let somebody use it', async () => {
+    const key = await createApiKey(api.database.owner, { name: 'till 7', scopes: ['spend', 'overdraft'] })
+    const listed = await listApiKeys(api.database.owner)
+    const mine = listed.find((one) => one.name === 'till 7')
+    assert.deepEqual(
+      [mine?.id, mine?.scopes, mine?.revokedAt],
+      [`key_${key.slice(4, 20)}`, ['spend', 'overdraft'], null],
+    )
+    assert.doesNotMatch(JSON.stringify(listed), new RegExp(`hash|${key.slice(21, 40)}`))
   })
 
   it('name whoever acted in what was done', async () => {

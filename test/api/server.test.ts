@@ -91,7 +91,7 @@ describe('the server', () => {
       for (const operation of Object.values<Record<string, never>>(operations)) {
         if (!path.startsWith('/v1/')) continue
         assert.deepEqual(operation['security'], [{ key: [] }], path)
-        assert.match(operation['description'] ?? '', /Scope: `(read|write)`/)
+        assert.match(operation['description'] ?? '', /Scope: `[a-z:]+`/)
         assert.ok(operation['responses']?.['4XX']?.['content']?.['application/problem+json'], path)
       }
     }

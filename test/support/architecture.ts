@@ -54,7 +54,7 @@ const TABLE: Record<string, string[]> = {
     'store/rate-limit',
     'store/api-key',
     'store/connect',
-    'store/customer',
+    'store/reply',
     'store/subscription',
     'store/checkout',
     'store/price-list',

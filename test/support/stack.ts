@@ -9,7 +9,7 @@ import { createLogger } from '../../src/log.ts'
 import { type MainDeps, type Running, startApi, startWorker } from '../../src/main.ts'
 import { openSandboxClock, type SandboxClock } from '../../src/sandbox/clock.ts'
 import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe/index.ts'
-import { ensureApiKey, makeApiKey } from '../../src/store/api-key.ts'
+import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import { API_VERSION, stripeClient } from '../../src/stripe/gateway.ts'
 import { DUTIES } from '../../src/workflows/schedule.ts'
 import { createDatabase, type TestDatabase } from './postgres.ts'
@@ -95,7 +95,7 @@ export async function startStack(parts: { worker?: boolean; api?: boolean } = {}
     stripe: { apiKey: STRIPE_KEY, webhookSecrets: [endpoint.secret ?? ''], sandboxUrl: sandbox.url },
   }
   const apiKey = makeApiKey()
-  await ensureApiKey(database.ownerUrl, apiKey, ['read', 'write'])
+  await ensureApiKey(database.ownerUrl, apiKey, SCOPES)
   const connection = await Connection.connect({ address })
   const temporal = new Client({ connection })
   let worker: Running | undefined
