@@ -18,7 +18,8 @@ declare
   v_lots text[];
   v_taken numeric[];
 begin
-  if p_amount <= 0 or p_amount <> round(p_amount, 8) then perform ledger_check_amount(p_amount); end if;
+  -- NaN is above infinity
+  if p_amount <= 0 or p_amount >= 'Infinity' or p_amount <> round(p_amount, 8) then perform ledger_check_amount(p_amount); end if;
   select * into w from wallet where account_id = p_account for update;
   if not found then outcome := 'no_account'; return; end if;
   -- after the lock: the time, and what the key stands for
@@ -94,7 +95,7 @@ declare
   v_poor text[]; -- accounts to be decided spend by spend
   r record;
 begin
-  if exists (select 1 from unnest(p_amount) a where a <= 0 or a <> round(a, 8)) then
+  if exists (select 1 from unnest(p_amount) a where a <= 0 or a >= 'Infinity' or a <> round(a, 8)) then
     perform ledger_check_amount(a) from unnest(p_amount) a;
   end if;
   -- sorted, so that two batches never wait for each other in a circle
@@ -118,7 +119,7 @@ begin
     select a.*, p.seq, p.kind, p.amount as before, p.balance_after, p.request_hash
       from asked a left join posting p on p.account_id = a.account and p.key = a.key
   ), fresh as materialized (
-    select k.account, k.key, k.hash, k.amount, k.feature, k.actor, k.ord,
+    select k.account, k.key, k.hash, k.amount, k.feature, k.actor, k.metadata, k.ord,
            w.seq + row_number() over upto as seq, w.balance as balance, w.balance - w.held as available,
            greatest(w.touched_at, v_now) as at, sum(k.amount) over upto as hi
       from known k join wallet w on w.account_id = k.account
@@ -146,6 +147,9 @@ begin
   ), kept as (
     update wallet w set seq = n.seq, balance = w.balance - n.total, touched_at = greatest(w.touched_at, v_now)
       from need n where w.account_id = n.account
+  ), noted as ( -- of what is spent now: a replay brings nothing back that was erased, a reused key adds nothing
+    insert into note (subject, account_id, metadata)
+    select posting_id(f.account, f.seq, 'spend'), f.account, f.metadata from fresh f where f.metadata is not null
   )
   select f.ord, 'spent', posting_id(f.account, f.seq, 'spend'), f.amount, f.balance - f.hi, f.available - f.hi
     from fresh f
@@ -154,14 +158,6 @@ begin
          posting_id(k.account, k.seq, k.kind), -k.before, k.balance_after, null
     from known k where k.seq is not null;
 
-  if exists (select 1 from unnest(p_metadata) m where m is not null) then
-    insert into note (subject, account_id, metadata)
-    select posting_id(p.account_id, p.seq, p.kind), p.account_id, a.metadata
-      from ledger_asked(p_account, p_key, p_hash, p_amount, p_feature, p_actor, p_overdraft, p_metadata) a
-      join posting p on p.account_id = a.account and p.key = a.key
-     where a.metadata is not null and (v_poor is null or not a.account = any(v_poor))
-    on conflict do nothing; -- of a replay
-  end if;
   if v_poor is not null then
     for r in select * from ledger_asked(p_account, p_key, p_hash, p_amount, p_feature, p_actor, p_overdraft, p_metadata) a
               where a.account = any(v_poor) order by a.ord
