@@ -1,5 +1,5 @@
--- Holds, captures, reversals and rollover; postings partitioned by account; spends without needless work.
--- Every function of the ledger that touches a wallet is here anew, because holds have deadlines as lots have expiries.
+-- Holds, captures and rollover; postings partitioned by account. Every function of the ledger that works off what is
+-- due is here anew, because holds have deadlines as lots have expiries.
 
 -- Postings are what grows: by hash of the account, so that indexes stay small and one account stays in one of them.
 drop view posting_lot;
@@ -69,39 +69,28 @@ create table hold (
   lot_amounts  numeric(24, 8)[] not null, -- and how much of each still is
   placed_seq   bigint not null,           -- the wallet's last posting when it was placed
   placed_at    timestamptz not null,      -- business time, as are the next two
-  expires_at   timestamptz not null,
+  expires_at   timestamptz not null check (expires_at > placed_at),
   closed_at    timestamptz,               -- when nothing was set aside any more
   release_key  text,
+  released_by  text,
   unique (account_id, key),
   unique (account_id, release_key),
   check (cardinality(lot_ids) = cardinality(lot_amounts)),
-  check ((state = 'open') = (closed_at is null))
+  check ((state = 'open') = (closed_at is null)),
+  check ((state = 'released') = (release_key is not null) and (release_key is null) = (released_by is null))
 ) with (fillfactor = 80);
-create index hold_open on hold (account_id, expires_at) where state = 'open';
+create index hold_open on hold (account_id, expires_at, id) where state = 'open';
+create index hold_by_age on hold (account_id, placed_at desc, id desc);
 
 -- What open holds set aside, a row for each lot.
 create view hold_lot as
   select h.account_id, h.id as hold_id, l.lot_id, l.amount
     from hold h, unnest(h.lot_ids, h.lot_amounts) as l (lot_id, amount) where h.state = 'open';
 
--- Which spend a reversal gives back, and how much of it.
-create table reversal (
-  account_id text not null,
-  seq        bigint not null,
-  spend_seq  bigint not null,
-  amount     numeric(24, 8) not null check (amount > 0),
-  primary key (account_id, seq),
-  foreign key (account_id, seq) references posting (account_id, seq),
-  foreign key (account_id, spend_seq) references posting (account_id, seq)
-);
-create index reversal_of_spend on reversal (account_id, spend_seq);
-create trigger append_only before update or delete or truncate on reversal
-  for each statement execute function refuse_change();
-
 -- A caller's notes on a posting or a hold: erasable, so that postings need not be (law 13).
 create table note (
   subject    text primary key,
-  account_id text not null references account (id),
+  account_id text not null references wallet (account_id), -- the row that its writer has locked
   metadata   jsonb not null
 );
 create index note_of_account on note (account_id);
@@ -119,9 +108,9 @@ begin
   return w;
 end $$;
 
--- Gives what a hold still sets aside back to its lots. What expired meanwhile lapses at once, under the hold's own key,
--- because the lot's own lapse has been posted already (law 9).
-create function ledger_let_go(w wallet, p_hold text, p_state text, p_at timestamptz) returns wallet language plpgsql as $$
+-- Gives what a hold still sets aside back to its lots; whoever calls it closes the hold. What expired meanwhile lapses
+-- at once, under the hold's own key, because the lot's own lapse has been posted already (law 9).
+create function ledger_let_go(w wallet, p_hold text, p_at timestamptz) returns wallet language plpgsql as $$
 declare l record;
 begin
   for l in select a.lot_id, a.amount, lot.expires_at
@@ -135,12 +124,12 @@ begin
       w := ledger_lapse(w, l.lot_id, l.amount, p_hold, 'released', p_at);
     end if;
   end loop;
-  update hold set state = p_state, closed_at = p_at, lot_amounts = array_fill(0::numeric, array[cardinality(lot_ids)])
-   where id = p_hold;
+  update hold set lot_amounts = array_fill(0::numeric, array[cardinality(lot_ids)]) where id = p_hold;
   return w;
 end $$;
 
--- Does what is due in a locked wallet, in the order of time: holds end at their deadline, lots at their expiry.
+-- Does what is due in a locked wallet, in the order of time: holds end at their deadline, lots at their expiry. After it
+-- no lot has anything free that has expired by p_now.
 create function ledger_due(w wallet, p_now timestamptz) returns wallet language plpgsql as $$
 declare
   h record;
@@ -153,9 +142,10 @@ begin
      where account_id = w.account_id and remaining > 0 and remaining > held and expires_at <= p_now
      order by expires_at, id limit 1;
     exit when h.id is null and l.id is null;
-    -- at the same instant the hold goes first, so that the lot lapses whole
+    -- at the same instant the hold goes first: what it set aside lapses under its own key
     if l.id is null or h.expires_at <= l.expires_at then
-      w := ledger_let_go(w, h.id, 'lapsed', h.expires_at);
+      w := ledger_let_go(w, h.id, h.expires_at);
+      update hold set state = 'lapsed', closed_at = h.expires_at where id = h.id;
     else
       w := ledger_lapse(w, l.id, l.free, 'expiry', 'expired', l.expires_at);
     end if;
@@ -180,7 +170,8 @@ end $$;
 
 create function ledger_check_amount(p_amount numeric) returns void language plpgsql as $$
 begin
-  if p_amount <= 0 or p_amount <> round(p_amount, 8) then
+  -- NaN is above every number
+  if (p_amount > 0 and p_amount < 'Infinity' and p_amount = round(p_amount, 8)) is not true then
     raise exception 'an amount of credits is positive and has at most 8 decimals: %', p_amount
       using errcode = 'check_violation';
   end if;
@@ -200,7 +191,7 @@ $$;
 
 -- Puts a new lot into a wallet, once per business key. Debt is repaid first, inside the same posting. A recurring
 -- lot succeeds those of the same subscription with an earlier period: of what is left in them p_carry lives on, as long
--- as the new lot does; the rest lapses.
+-- as the new lot does; the rest lapses, and what comes back to them later lapses when it does. 'Infinity' ends nothing.
 -- outcome: granted | replayed | key_reused (same key, other content) | no_account
 drop function ledger_grant(text, text, text, text, numeric, timestamptz, smallint, text, timestamptz, text, text, text, text, jsonb);
 create function ledger_grant(
@@ -215,11 +206,16 @@ declare
   v_now timestamptz;
   v_repaid numeric;
   v_old posting;
-  v_carry numeric := p_carry;
+  v_carry numeric := p_carry; -- what may still live on
   v_kept numeric;
+  v_aside numeric;
   l record;
 begin
   perform ledger_check_amount(p_amount);
+  if (p_carry >= 0 and p_carry = round(p_carry, 8) and p_carry <> 'NaN') is not true then
+    raise exception 'what lives on is not negative and has at most 8 decimals: %', p_carry
+      using errcode = 'check_violation';
+  end if;
   w := ledger_touch(p_account);
   if w.account_id is null then outcome := 'no_account'; return; end if;
   v_now := w.touched_at;
@@ -234,17 +230,19 @@ begin
   lot_id := 'lot_' || replace(gen_random_uuid()::text, '-', '');
   if p_subscription is not null then
     -- the youngest first: what is carried over is what was granted last
-    for l in select lot.id, lot.remaining - lot.held as free from lot
+    for l in select lot.id, lot.remaining - lot.held as free, lot.held from lot
               where lot.account_id = p_account and lot.subscription_id = p_subscription
                 and lot.period_start < p_period_start and (lot.expires_at is null or lot.expires_at > v_now)
-              order by lot.period_start desc, lot.id
+              order by lot.period_start desc, lot.granted_at desc, lot.id
     loop
       v_kept := least(l.free, v_carry);
       v_carry := v_carry - v_kept;
+      v_aside := least(l.held, v_carry); -- what a hold sets aside is left until it is captured
+      v_carry := v_carry - v_aside;
       if l.free > v_kept then
         w := ledger_lapse(w, l.id, l.free - v_kept, lot_id, 'succeeded', v_now);
       end if;
-      if v_kept > 0 then
+      if v_kept + v_aside > 0 or v_carry = 'Infinity' then
         update lot set expires_at = case when p_expires_at is not null then greatest(expires_at, p_expires_at) end
          where lot.id = l.id and expires_at is not null;
       else
@@ -272,15 +270,19 @@ begin
   insert into audit_log (account_id, actor, action, subject, reason_code, detail, occurred_at)
   values (p_account, p_actor, 'grant', id, p_reason, p_source, v_now);
   if p_metadata is not null then insert into note (subject, account_id, metadata) values (id, p_account, p_metadata); end if;
-  w := ledger_keep(w);
   outcome := 'granted'; amount := p_amount; balance_after := w.balance; occurred_at := v_now;
+  if p_expires_at <= v_now and p_amount > v_repaid then -- a payment that comes this late has been lapsing already
+    w := ledger_lapse(w, lot_id, p_amount - v_repaid, 'expiry', 'expired', v_now);
+  end if;
+  perform ledger_keep(w);
 end $$;
 
 -- Sets credits aside until p_seconds from now. Never more than is available.
 -- outcome: held | replayed | key_reused | insufficient | no_account
 create function ledger_hold(
   p_account text, p_key text, p_hash text, p_amount numeric, p_seconds integer, p_feature text, p_actor text,
-  p_metadata jsonb, out outcome text, out id text, out available numeric)
+  p_metadata jsonb,
+  out outcome text, out id text, out available numeric, out placed_at timestamptz, out expires_at timestamptz)
 language plpgsql security definer set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
   w wallet;
@@ -292,28 +294,31 @@ begin
   select * into v_old from hold h where h.account_id = p_account and h.key = p_key;
   if found then
     outcome := case when v_old.request_hash = p_hash then 'replayed' else 'key_reused' end;
-    id := v_old.id;
+    id := v_old.id; placed_at := v_old.placed_at; expires_at := v_old.expires_at;
     return;
   end if;
   available := greatest(0, w.balance - w.held);
   if p_amount > available then outcome := 'insufficient'; return; end if;
   id := 'hld_' || replace(gen_random_uuid()::text, '-', '');
+  placed_at := w.touched_at; expires_at := placed_at + p_seconds * interval '1 second';
   with burn as materialized (select * from ledger_burn(p_account, p_amount)),
   reserved as (update lot set held = lot.held + burn.taken from burn where lot.id = burn.lot_id)
   insert into hold (id, account_id, key, request_hash, amount, feature, actor, lot_ids, lot_amounts, placed_seq,
                     placed_at, expires_at)
   select id, p_account, p_key, p_hash, p_amount, p_feature, p_actor, array_agg(lot_id order by place),
-         array_agg(taken order by place), w.seq, w.touched_at, w.touched_at + p_seconds * interval '1 second'
+         array_agg(taken order by place), w.seq, ledger_hold.placed_at, ledger_hold.expires_at
     from burn;
   if p_metadata is not null then insert into note (subject, account_id, metadata) values (id, p_account, p_metadata); end if;
   w.held := w.held + p_amount;
-  w := ledger_keep(w);
+  perform ledger_keep(w);
   outcome := 'held'; available := available - p_amount;
 end $$;
 
 -- Turns a hold into a spend: of part of it, all of it, or more. What it did not set aside, also because it has lapsed,
--- is taken from what is available, or overdrawn. p_final ends the hold and frees what was not used.
--- outcome: captured | replayed | key_reused | insufficient | closed (captured or released before) | no_hold
+-- is taken from what is available, or overdrawn. p_final ends the hold and frees what was not used; otherwise more may
+-- be captured later, after it has lapsed, too.
+-- outcome: captured | replayed | key_reused | insufficient (available: the most that could be captured)
+--          | closed (captured or released before) | no_hold
 create function ledger_capture(
   p_hold text, p_key text, p_hash text, p_amount numeric, p_final boolean, p_overdraft boolean, p_feature text,
   p_actor text, p_metadata jsonb, out outcome text, out id text, out account text, out amount numeric,
@@ -346,7 +351,10 @@ begin
   v_own := least(p_amount, (select coalesce(sum(a), 0) from unnest(h.lot_amounts) a));
   v_rest := p_amount - v_own;
   available := greatest(0, w.balance - w.held);
-  if v_rest > available and not p_overdraft then outcome := 'insufficient'; return; end if;
+  if v_rest > available and not p_overdraft then
+    outcome := 'insufficient'; available := available + v_own;
+    return;
+  end if;
   v_free := w.balance + w.debt - w.held;
 
   w.seq := w.seq + 1;
@@ -354,7 +362,7 @@ begin
   w.held := w.held - v_own;
   w.debt := w.debt + greatest(0, v_rest - v_free);
   id := posting_id(account, w.seq, 'capture');
-  state := case when p_final or h.state = 'lapsed' then 'captured' else 'open' end;
+  state := case when p_final then 'captured' else h.state end;
   with own as materialized (
     select lot_id, least(a, v_own - (upto - a)) as taken, place
       from (select r.lot_id, r.a, r.place, sum(r.a) over (order by r.place) as upto
@@ -379,38 +387,58 @@ begin
   )
   select array_agg(r.a - coalesce(own.taken, 0) order by r.place) into v_left
     from unnest(h.lot_ids, h.lot_amounts) with ordinality as r (lot_id, a, place) left join own using (place);
-  update hold set captured = captured + p_amount, lot_amounts = v_left,
-         state = case when hold.state = 'lapsed' then 'captured' else hold.state end
-   where hold.id = p_hold;
+  update hold set captured = captured + p_amount, lot_amounts = v_left where hold.id = p_hold;
   outcome := 'captured'; amount := p_amount; balance_after := w.balance; -- before anything lapses
-  if h.state = 'open' and p_final then w := ledger_let_go(w, p_hold, 'captured', w.touched_at); end if;
+  if p_final then
+    w := ledger_let_go(w, p_hold, w.touched_at);
+    update hold set state = 'captured', closed_at = coalesce(closed_at, w.touched_at) where hold.id = p_hold;
+  end if;
   if p_metadata is not null then insert into note (subject, account_id, metadata) values (id, account, p_metadata); end if;
   w := ledger_keep(w);
   available := greatest(0, w.balance - w.held);
 end $$;
 
--- Ends a hold and frees what it set aside; of a lapsed one it says that no capture will come.
+-- Ends a hold and frees what it set aside; of a lapsed one it says that no capture will come. What it answers stays true.
 -- outcome: released | replayed | key_reused (for another hold) | closed (captured or released before) | no_hold
-create function ledger_release(p_hold text, p_key text, out outcome text, out account text, out state text)
+create function ledger_release(
+  p_hold text, p_key text, p_actor text,
+  out outcome text, out account text, out state text, out amount numeric, out captured numeric, out closed_at timestamptz)
 language plpgsql security definer set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
   w wallet;
   h hold;
 begin
-  select hold.account_id into account from hold where hold.id = p_hold;
+  select hold.account_id into account from hold where hold.id = p_hold; -- never changes: needs no lock
   if not found then outcome := 'no_hold'; return; end if;
   w := ledger_touch(account);
   select * into h from hold where hold.account_id = account and hold.release_key = p_key;
   if found then
     outcome := case when h.id = p_hold then 'replayed' else 'key_reused' end;
-    state := h.state;
-    return;
+  else
+    select * into h from hold where hold.id = p_hold;
+    if h.state in ('open', 'lapsed') then
+      w := ledger_let_go(w, p_hold, w.touched_at);
+      update hold set state = 'released', release_key = p_key, released_by = p_actor,
+             closed_at = coalesce(hold.closed_at, w.touched_at)
+       where hold.id = p_hold returning * into h;
+      perform ledger_keep(w);
+      outcome := 'released';
+    else
+      outcome := 'closed';
+    end if;
   end if;
-  select * into h from hold where hold.id = p_hold;
-  state := h.state;
-  if h.state not in ('open', 'lapsed') then outcome := 'closed'; return; end if;
-  if h.state = 'open' then w := ledger_let_go(w, p_hold, 'released', w.touched_at); end if;
-  update hold set state = 'released', release_key = p_key where hold.id = p_hold;
-  perform ledger_keep(w);
-  outcome := 'released'; state := 'released';
+  state := h.state; amount := h.amount; captured := h.captured; closed_at := h.closed_at;
 end $$;
+
+-- Credits that came too late and were never touched since have waited here for their lapse.
+select ledger_settle(account_id) from wallet where next_lapse_at <= touched_at;
+
+revoke execute on all functions in schema public from public;
+grant select on posting, posting_lot, hold, hold_lot, note to perennial_service;
+grant delete on note to perennial_service; -- an erasure
+grant execute on function
+  ledger_grant(text, text, text, text, numeric, timestamptz, smallint, text, timestamptz, text, text, text, text, jsonb, numeric, jsonb),
+  ledger_hold(text, text, text, numeric, integer, text, text, jsonb),
+  ledger_capture(text, text, text, numeric, boolean, boolean, text, text, jsonb),
+  ledger_release(text, text, text)
+  to perennial_service;

@@ -1,13 +1,28 @@
 -- Reversals of spends. Balances at this and at any earlier instant.
 
+-- Which spend a reversal gives back, and how much of it.
+create table reversal (
+  account_id text not null,
+  seq        bigint not null,
+  spend_seq  bigint not null,
+  amount     numeric(24, 8) not null check (amount > 0),
+  primary key (account_id, seq),
+  foreign key (account_id, seq) references posting (account_id, seq),
+  foreign key (account_id, spend_seq) references posting (account_id, seq)
+);
+create index reversal_of_spend on reversal (account_id, spend_seq);
+create trigger append_only before update or delete or truncate on reversal
+  for each statement execute function refuse_change();
+
 -- Gives a spend back, or part of it: first what it owed, then to the lots it drew on, the last first. What has expired
--- meanwhile lapses at once, under the reversal's own key. A debt that was repaid meanwhile comes back as a lot
--- of its own, like the youngest of those that repaid it.
+-- meanwhile lapses at once, under the reversal's own key (`lapsed`: how much of it). A debt that was repaid meanwhile
+-- comes back as a lot of its own, like the youngest of those that repaid any: one that is owed no more was.
 -- outcome: reversed | replayed | key_reused | no_spend | too_much (more than is left of it; `available` says how much)
 create function ledger_reverse(
   p_account text, p_spend bigint, p_key text, p_hash text, p_amount numeric, p_actor text, p_reason text,
   p_metadata jsonb,
-  out outcome text, out id text, out amount numeric, out balance_after numeric, out available numeric)
+  out outcome text, out id text, out amount numeric, out balance_after numeric, out lapsed numeric, out available numeric,
+  out occurred_at timestamptz)
 language plpgsql security definer set search_path = public, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
   w wallet;
@@ -28,6 +43,11 @@ begin
   if found then
     outcome := case when v_old.request_hash = p_hash then 'replayed' else 'key_reused' end;
     id := posting_id(p_account, v_old.seq, v_old.kind); amount := v_old.amount; balance_after := v_old.balance_after;
+    occurred_at := v_old.occurred_at;
+    -- its lapses stand right behind it, one for a lot at most
+    select coalesce(sum(-p.amount), 0) into lapsed from posting p
+     where p.account_id = p_account and p.seq > v_old.seq and p.seq <= v_old.seq + cardinality(v_old.lot_ids)
+       and p.kind = 'lapse' and right(p.key, length(id) + 1) = ':' || id;
     return;
   end if;
   select * into v_spend from posting p where p.account_id = p_account and p.seq = p_spend and p.kind in ('spend', 'capture');
@@ -53,9 +73,10 @@ begin
     into v_lots, v_given from back;
   v_debt := greatest(0, least(v_owed, v_before + amount) - v_before);
   if v_debt > w.debt then
+    -- by way of the lots: there are few, where postings may be millions
     select lot.* into v_like
-      from posting p join lot on lot.account_id = p.account_id and lot.key = p.key
-     where p.account_id = p_account and p.seq > p_spend and p.kind = 'grant' and cardinality(p.lot_ids) > 1
+      from lot join posting p on p.account_id = lot.account_id and p.key = lot.key
+     where lot.account_id = p_account and p.account_id = p_account and p.kind = 'grant' and cardinality(p.lot_ids) > 1
      order by p.seq desc limit 1;
     v_like.id := 'lot_' || replace(gen_random_uuid()::text, '-', '');
     insert into lot (id, account_id, kind, key, granted, remaining, expires_at, priority, granted_at, subscription_id,
@@ -78,13 +99,14 @@ begin
   insert into audit_log (account_id, actor, action, subject, reason_code, detail, occurred_at)
   values (p_account, p_actor, 'reverse', id, p_reason,
           jsonb_build_object('spend', posting_id(p_account, p_spend, v_spend.kind)), w.touched_at);
-  balance_after := w.balance; -- before anything lapses
+  balance_after := w.balance; lapsed := 0; occurred_at := w.touched_at;
   for l in select g.lot_id, sum(g.given) as given, min(g.place) as place
              from unnest(v_lots, v_given) with ordinality as g (lot_id, given, place)
              join lot on lot.id = g.lot_id and lot.expires_at <= w.touched_at
             group by g.lot_id order by 3
   loop
     w := ledger_lapse(w, l.lot_id, l.given, id, 'reversed', w.touched_at);
+    lapsed := lapsed + l.given;
   end loop;
   if p_metadata is not null then insert into note (subject, account_id, metadata) values (id, p_account, p_metadata); end if;
   perform ledger_keep(w);
@@ -173,13 +195,7 @@ language sql stable security definer set search_path = public, pg_temp as $$
 $$;
 
 revoke execute on all functions in schema public from public;
-grant select on posting, posting_lot, hold, hold_lot, reversal, note to perennial_service;
-grant update, delete on note to perennial_service;
-grant execute on function posting_id(text, bigint, text), ledger_settle(text), ledger_balance(text),
-  ledger_balance_at(text, timestamptz), ledger_seq_at(text, timestamptz),
-  ledger_grant(text, text, text, text, numeric, timestamptz, smallint, text, timestamptz, text, text, text, text, jsonb, numeric, jsonb),
-  ledger_hold(text, text, text, numeric, integer, text, text, jsonb),
-  ledger_capture(text, text, text, numeric, boolean, boolean, text, text, jsonb),
-  ledger_release(text, text),
+grant select on reversal to perennial_service;
+grant execute on function ledger_balance_at(text, timestamptz), ledger_seq_at(text, timestamptz),
   ledger_reverse(text, bigint, text, text, numeric, text, text, jsonb)
   to perennial_service;

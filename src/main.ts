@@ -38,6 +38,8 @@ export interface Running {
   stop(): Promise<void>
 }
 
+/** Credits of one goodwill or promotion grant, without the scope for larger ones. */
+const GRANT_MAX = '1000'
 const CATALOG = new URL('../catalog.json', import.meta.url)
 const WORKFLOWS = fileURLToPath(
   new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
@@ -113,6 +115,7 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     pool,
     reach: { client, taskQueue: config.taskQueue },
     webhookSecrets: stripe.webhookSecrets,
+    grantMax: GRANT_MAX,
     livemode: /^[sr]k_live_/.test(stripe.apiKey),
     apiVersion: API_VERSION,
     log,

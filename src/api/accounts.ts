@@ -1,26 +1,12 @@
-/** /v1/accounts: accounts, what they have, where it went, and spending it. */
+/** /v1/accounts: accounts. What they have is in `ledger.ts`, using it in `spends.ts` and `holds.ts`. */
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { parseCredits } from '../domain/credits.ts'
-import { Refusal } from '../domain/error.ts'
 import { idFrom } from '../domain/id.ts'
-import { readBalance, readLedger } from '../ledger/balance.ts'
-import { spend } from '../ledger/spend.ts'
 import { type Account, createAccount, listAccounts, requireAccount } from '../store/account.ts'
 import type { Api, ApiDeps } from './api.ts'
-import { actorOf } from './auth.ts'
-import { answerOnce, idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
-import { isSequence, listOf, pageOf, pageQuery, positionIn, readCursor } from './list.ts'
-import {
-  accountParams,
-  answers,
-  creditsInput,
-  creditsOutput,
-  instant,
-  metadataInput,
-  metadataOutput,
-  noQuery,
-} from './schema.ts'
+import { answerOnce, idempotencyHeaders } from './idempotency.ts'
+import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
+import { accountParams, answers, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
 const externalId = z.string().min(1).max(255)
 
@@ -42,56 +28,6 @@ const accountView = z
     metadata: metadataOutput,
   })
   .meta({ id: 'Account' })
-
-const balanceView = z
-  .object({
-    account: z.string(),
-    balance: creditsOutput,
-    held: creditsOutput,
-    available: creditsOutput,
-    debt: creditsOutput,
-    lots: z.array(
-      z.object({
-        id: z.string(),
-        source: z.string(),
-        granted: creditsOutput,
-        remaining: creditsOutput,
-        expires_at: instant.nullable(),
-      }),
-    ),
-  })
-  .meta({ id: 'Balance' })
-
-const entryView = z
-  .object({
-    id: z.string(),
-    object: z.literal('posting'),
-    seq: z.string(),
-    kind: z.string(),
-    amount: creditsOutput,
-    balance_after: creditsOutput,
-    feature: z.string().nullable(),
-    actor: z.string(),
-    reason_code: z.string(),
-    source: z.record(z.string(), z.string()),
-    lots: z.array(z.object({ id: z.string(), amount: creditsOutput })),
-    occurred_at: instant,
-    recorded_at: instant,
-  })
-  .meta({ id: 'Posting' })
-
-const spendInput = z.strictObject({
-  amount: creditsInput,
-  feature: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a slug: lower-case letters, digits, dots, _ and -')
-    .optional()
-    .describe('what the credits were used for'),
-})
-
-const spendView = z
-  .object({ id: z.string(), amount: creditsOutput, balance: creditsOutput.describe('after this spend') })
-  .meta({ id: 'Spend' })
 
 /** Registers the routes. */
 export function accountRoutes(app: Api, deps: ApiDeps): void {
@@ -155,71 +91,6 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
     },
     handler: async ({ params }) => viewOf(await requireAccount(pool, params.account)),
   })
-
-  app.get('/v1/accounts/:account/balance', {
-    config: { scope: 'read' },
-    schema: {
-      summary: 'What an account has right now',
-      tags: ['accounts'],
-      params: accountParams,
-      querystring: noQuery,
-      response: answers({ 200: balanceView }),
-    },
-    async handler({ params }) {
-      const balance = await readBalance(pool, params.account)
-      if (balance === undefined) throw noAccount(params.account)
-      return balance
-    },
-  })
-
-  app.get('/v1/accounts/:account/ledger', {
-    config: { scope: 'read' },
-    schema: {
-      summary: 'Where the credits came from and went, newest first',
-      tags: ['accounts'],
-      params: accountParams,
-      querystring: z.strictObject(pageQuery),
-      response: answers({ 200: listOf(entryView) }),
-    },
-    async handler({ params, query }) {
-      const kind = `ledger:${params.account}`
-      const [before] = readCursor(kind, query.cursor, [isSequence]) ?? []
-      await requireAccount(pool, params.account)
-      const rows = await readLedger(pool, params.account, { limit: query.limit + 1, before })
-      const view = (row: (typeof rows)[number]) => ({ ...row, object: 'posting' as const })
-      return pageOf(kind, rows, query.limit, view, (row) => [row.seq])
-    },
-  })
-
-  app.post('/v1/accounts/:account/spend', {
-    config: { scope: 'spend' },
-    schema: {
-      summary: 'Spend credits, soonest to expire first',
-      description:
-        'One round trip to Postgres. Never takes more than is available: 402 `insufficient_credits`.',
-      tags: ['accounts'],
-      params: accountParams,
-      headers: idempotencyHeaders,
-      querystring: noQuery,
-      body: spendInput,
-      response: answers({ 200: spendView }),
-    },
-    async handler(request, reply) {
-      const { replayed, ...result } = await spend(pool, {
-        account: request.params.account,
-        key: keyOf(request),
-        amount: parseCredits(request.body.amount),
-        feature: request.body.feature,
-        actor: actorOf(request),
-      })
-      markReplayed(reply, replayed)
-      return result
-    },
-  })
-}
-
-function noAccount(id: string): Refusal {
-  return new Refusal('account_not_found', `there is no account ${id}`)
 }
 
 function viewOf(account: Account): z.infer<typeof accountView> {

@@ -2,6 +2,7 @@
  * What may be said about an error in a log: names, codes, places. Messages of Postgres quote values, so they stay out
  * (law 13); and which failures pass by themselves.
  */
+import { SpendQueueFull } from '../ledger/spend-queue.ts'
 
 const CHAIN_MAX = 5
 
@@ -39,6 +40,11 @@ function isSqlState(code: unknown): code is string {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)
 }
 
+/** Whether a sum of credits became larger than any balance may be. Nothing was written. */
+export function isOverflow(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === '22003'
+}
+
 /** 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock, 25P03 idle: a retry may succeed. */
 const PASSING_STATE = /^(08|53|57|40)|^55P03$|^25P03$/
 const PASSING_CODE = /^E(CONNREFUSED|CONNRESET|TIMEDOUT|PIPE|NOTFOUND|AI_AGAIN|HOSTUNREACH|NETUNREACH)$/
@@ -46,11 +52,12 @@ const PASSING_CODE = /^E(CONNREFUSED|CONNRESET|TIMEDOUT|PIPE|NOTFOUND|AI_AGAIN|H
 const PASSING_MESSAGE =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Cannot use a pool after|Query read timeout)/
 
-/** Whether Postgres could not be reached or gave up for now, so that the same request may succeed later. */
+/** Whether Postgres could not be reached or has too much to do for now: the same request may succeed later. */
 export function isUnavailable(error: unknown): boolean {
   for (let at = error, depth = 0; at instanceof Error && depth < CHAIN_MAX; at = at.cause, depth += 1) {
     const code = 'code' in at ? at.code : undefined
     if (typeof code === 'string' && (isSqlState(code) ? PASSING_STATE : PASSING_CODE).test(code)) return true
+    if (at instanceof SpendQueueFull) return true
     if (PASSING_MESSAGE.test(at.message)) return true
   }
   return false

@@ -6,7 +6,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { Refusal, type RefusalCode } from '../domain/error.ts'
-import { describeFailure, isUnavailable } from './failure.ts'
+import { describeFailure, isOverflow, isUnavailable } from './failure.ts'
 
 /** Problems of the HTTP layer itself. */
 export type HttpCode =
@@ -43,6 +43,7 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   api_key_mistyped: [401, 'Mistyped API key'],
   api_key_required: [401, 'An API key is required'],
   api_key_revoked: [401, 'Revoked API key'],
+  balance_limit: [409, 'Beyond what an account can have'],
   body_too_large: [413, 'The body is too large'],
   catalog_mismatch: [409, 'The catalogue and Stripe differ'],
   checkout_expired: [409, 'The checkout could not be opened in time'],
@@ -51,11 +52,16 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   credits_invalid: [400, 'Not an amount of credits'],
   cursor_invalid: [400, 'Not a cursor of this list'],
   event_malformed: [400, 'Not an event of Stripe'],
+  expiry_past: [400, 'The expiry is past'],
   external_id_taken: [409, 'The external id is taken'],
+  grant_limit: [403, 'The grant is above the limit'],
+  hold_closed: [409, 'The hold is closed'],
+  hold_not_found: [404, 'No such hold'],
   idempotency_in_progress: [409, 'The same request is being processed'],
   idempotency_key_invalid: [400, 'Not an Idempotency-Key'],
   idempotency_key_required: [400, 'An Idempotency-Key is required'],
   idempotency_key_reused: [409, 'The Idempotency-Key was used for another request'],
+  instant_not_over: [400, 'The instant is not over'],
   insufficient_credits: [402, 'Not enough credits'],
   internal: [500, 'Something is wrong on our side'],
   json_malformed: [400, 'The body is not JSON'],
@@ -65,10 +71,13 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   not_found: [404, 'Nothing is here'],
   plan_not_found: [404, 'The plan is not on sale'],
   request_invalid: [400, 'The request is not valid'],
+  reversal_too_large: [409, 'More than is left of the spend'],
   scope_missing: [403, 'The API key may not do this'],
   signature_future: [400, 'The signature is from the future'],
   signature_invalid: [400, 'The signature is not valid'],
   signature_stale: [400, 'The signature is too old'],
+  spend_not_found: [404, 'No such spend'],
+  spend_reversed: [409, 'The spend was given back'],
   stripe_refused: [502, 'Stripe refused the request'],
   subscription_ended: [409, 'The subscription has ended'],
   subscription_exists: [409, 'A subscription of this group is live'],
@@ -194,6 +203,7 @@ function answerOf(error: unknown): Answer {
     const retry = 'try again with the same Idempotency-Key'
     return { ...known('unavailable', retry, {}), headers: { 'retry-after': '1' } }
   }
+  if (isOverflow(error)) return known('balance_limit', 'no account can have or owe that many credits', {})
   return known('internal', 'this was reported; the request id finds it', {})
 }
 

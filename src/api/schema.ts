@@ -23,6 +23,42 @@ export const creditsOutput = z
 
 export const instant = z.iso.datetime().meta({ examples: ['2026-11-23T10:00:00.000Z'] })
 
+/** The years that Postgres and JavaScript write alike. */
+const INSTANT_MIN = Date.UTC(1900, 0)
+const INSTANT_MAX = Date.UTC(9000, 0)
+
+/** A time in a request, with any offset; read as UTC in milliseconds. */
+export const instantInput = z.iso
+  .datetime({ offset: true })
+  .refine((text) => {
+    const at = new Date(text).getTime()
+    return at >= INSTANT_MIN && at < INSTANT_MAX
+  }, 'expected a time from the year 1900 to 8999')
+  .meta({ examples: ['2026-11-23T10:00:00.000Z'] })
+
+/** A time from a request, as the database takes it. */
+export function readInstant<T extends string | undefined>(text: T): T {
+  return (text === undefined ? undefined : new Date(text).toISOString()) as T
+}
+
+/** What credits are used for. */
+export const featureInput = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a slug: lower-case letters, digits, dots, _ and -')
+  .meta({ examples: ['chat'] })
+
+/** Records work already done. The handler asks for its scope. */
+export const overdraftInput = z
+  .boolean()
+  .default(false)
+  .describe('record work already done, whatever is available; the shortfall is a debt. Scope: `overdraft`')
+
+/** Why something was done, for whoever reads the ledger later. */
+export const reasonInput = z
+  .string()
+  .regex(/^[a-z][a-z0-9_]{0,63}$/, 'a slug: lower-case letters, digits and _')
+  .meta({ examples: ['outage_2026_11'] })
+
 const METADATA_KEYS_MAX = 50
 const METADATA_KEY_LENGTH_MAX = 40
 const METADATA_VALUE_LENGTH_MAX = 500

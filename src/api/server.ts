@@ -16,9 +16,13 @@ import { BODY_LIMIT_BYTES, readJsonBodies, refuseUnkeepableText } from './body.t
 import { catalogRoutes } from './catalog.ts'
 import { commandRoutes } from './commands.ts'
 import { describeApi, serveDocs } from './docs.ts'
+import { grantRoutes } from './grants.ts'
 import { healthRoutes } from './health.ts'
+import { holdRoutes } from './holds.ts'
 import { requireIdempotencyKey } from './idempotency.ts'
+import { ledgerRoutes } from './ledger.ts'
 import { Problem, render, sendProblem } from './problem.ts'
+import { spendRoutes } from './spends.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { webhookRoutes } from './webhooks.ts'
 
@@ -96,6 +100,10 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
 
   await describeApi(app)
   accountRoutes(app, deps)
+  ledgerRoutes(app, deps)
+  spendRoutes(app, deps)
+  holdRoutes(app, deps)
+  grantRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
   commandRoutes(app, deps)

@@ -16,7 +16,25 @@ export const postingKey = {
   entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
   /** A spend under the caller's Idempotency-Key. */
   spend: (callerKey: string) => `spend:${callerKey}`,
+  /** A capture of whichever hold, under the caller's Idempotency-Key. */
+  capture: (callerKey: string) => `capture:${callerKey}`,
+  /** A spend given back, under the caller's Idempotency-Key. */
+  reversal: (callerKey: string) => `reversal:${callerKey}`,
+  /** A goodwill or promotion grant under the caller's Idempotency-Key. */
+  grant: (callerKey: string) => `grant:${callerKey}`,
 } as const
+
+/** Keys of holds, which post nothing; unique per account, too. */
+export const holdKey = {
+  place: (callerKey: string) => `hold:${callerKey}`,
+  release: (callerKey: string) => `release:${callerKey}`,
+} as const
+
+/** The posting that a spend's public id names, if it can name one: `posting_id` in SQL makes it. */
+export function spendNamed(id: string): { account: string; seq: string } | undefined {
+  const [, account, seq] = /^spd_([A-Za-z0-9]{1,64})_([1-9]\d{0,17})$/.exec(id) ?? []
+  return account === undefined || seq === undefined ? undefined : { account: `acc_${account}`, seq }
+}
 
 /** Idempotency keys of Stripe calls: the thing to be made, so that a retry by anybody makes it once. */
 export const stripeKey = {

@@ -23,6 +23,11 @@ export function metadataText(metadata: Record<string, string> | undefined): stri
   return metadata === undefined || Object.keys(metadata).length === 0 ? null : JSON.stringify(metadata)
 }
 
+/** A caller's notes in one order, so that they are answered with the same bytes however they were sent. */
+export function sortedMetadata(metadata: Record<string, string> | undefined): Record<string, string> {
+  return Object.fromEntries(Object.entries(metadata ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
 function digest(text: string): string {
   return crypto.createHash('sha256').update(text).digest('base64url')
 }

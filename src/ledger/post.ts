@@ -34,6 +34,8 @@ export interface GrantInput {
   actor: string
   reasonCode: string
   source: Record<string, string>
+  /** what else a replay must say alike, beside the amount, the kind and the period */
+  content?: Record<string, string | null>
   /** a caller's own notes, kept where they can be erased */
   metadata?: Record<string, string> | undefined
 }
@@ -59,6 +61,7 @@ export async function grant(client: Queryable, input: GrantInput): Promise<Grant
     kind: input.kind,
     subscription: input.recurring?.subscription ?? null,
     period_start: input.recurring?.periodStart ?? null,
+    ...input.content,
     ...metadataHash(input.key, input.metadata),
   })
   const { rows } = await client.query<{

@@ -47,6 +47,7 @@ export async function startApi(options: { reach?: Reach; livemode?: boolean } = 
     pool: database.pool,
     reach: options.reach,
     webhookSecrets: [SECRET, ROLLED_SECRET],
+    grantMax: '1000',
     livemode: options.livemode ?? false,
     apiVersion: API_VERSION,
     log: createLogger('debug', { write: (line: string) => void lines.push(line) }),

@@ -15,7 +15,7 @@ const FILLED = 'each lot was filled once, with what it was granted'
 const DEBT = 'debt is what lots could not cover'
 const OWNER = 'a lot belongs to the wallet whose postings move it'
 const HELD = 'what is held is held in lots'
-const LAPSE = 'a wallet knows when its next lot lapses'
+const DUE = 'a wallet knows when something is next due'
 const EXPIRED = 'nothing was drawn from a lot after it had expired'
 const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
 const PAID = 'each grant of a plan names a payment that is written down'
@@ -100,17 +100,17 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
   [
     'a wallet forgot that its lot lapses',
     'update wallet set next_lapse_at = null where account_id = :a',
-    [LAPSE],
+    [DUE],
   ],
   [
     'a wallet looks for its next lapse too late',
     `update wallet set next_lapse_at = next_lapse_at + interval '1 millisecond' where account_id = :a`,
-    [LAPSE],
+    [DUE],
   ],
   [
     'a wallet waits for a lapse that never comes',
     `update wallet set next_lapse_at = 'infinity' where account_id = :c`,
-    [LAPSE],
+    [DUE],
   ],
   [
     'an expired credit was spent',

@@ -6,7 +6,18 @@ import * as schema from '../../src/store/schema.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 /** The ledger's own tables, and those that the types do not need. */
-const ELSEWHERE = ['audit_log', 'business_clock', 'lot', 'migration', 'posting', 'posting_lot', 'wallet']
+const ELSEWHERE = [
+  'audit_log',
+  'business_clock',
+  'hold',
+  'lot',
+  'migration',
+  'note',
+  'posting',
+  ...Array.from({ length: 8 }, (_, part) => `posting_${part}`),
+  'reversal',
+  'wallet',
+]
 
 describe('the schema', () => {
   let database: TestDatabase

@@ -43,11 +43,12 @@ const TABLE: Record<string, string[]> = {
     'type web/*',
     // what may be done without a workflow, and reads
     'ledger/spend',
+    'ledger/spend-queue',
     'ledger/hold',
+    'ledger/reversal',
+    'ledger/post',
     'ledger/balance',
-    'ledger/read',
-    'ledger/lookup',
-
+    'ledger/entry',
     'store/account',
     'store/inbox',
     'store/command',

@@ -1,7 +1,9 @@
 /** What tests of the ledger need: accounts, the clock, grants in one line, and the proof that the books balance. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { parseCredits } from '../../src/domain/credits.ts'
 import { idFrom } from '../../src/domain/id.ts'
+import { type Hold, type HoldInput, placeHold } from '../../src/ledger/hold.ts'
 import { violations } from '../../src/ledger/invariant.ts'
 import { grant, type GrantInput, type GrantResult } from '../../src/ledger/post.ts'
 import { type Pool, transaction } from '../../src/store/connect.ts'
@@ -50,6 +52,17 @@ export async function give(
       ...more,
     }),
   )
+}
+
+/** A hold for an hour, unless told otherwise. */
+export async function place(
+  pool: Pool,
+  account: string,
+  amount: string,
+  more: Partial<HoldInput> = {},
+): Promise<Hold> {
+  const input = { account, key: randomUUID(), amount: parseCredits(amount), seconds: 3600, actor: 'test' }
+  return (await placeHold(pool, { ...input, ...more })).hold
 }
 
 /** Fails with the rows that break an invariant. */

@@ -1,0 +1,123 @@
+/** /v1/grants: credits that were not bought, given by people with a reason. */
+import { z } from 'zod'
+import { parseCredits } from '../domain/credits.ts'
+import { Refusal } from '../domain/error.ts'
+import { postingKey } from '../domain/id.ts'
+import { grant } from '../ledger/post.ts'
+import { transaction } from '../store/connect.ts'
+import type { Api, ApiDeps } from './api.ts'
+import { actorOf } from './auth.ts'
+import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
+import {
+  accountId,
+  answers,
+  creditsInput,
+  creditsOutput,
+  instant,
+  instantInput,
+  metadataInput,
+  noQuery,
+  readInstant,
+  reasonInput,
+} from './schema.ts'
+
+const kind = z.enum(['goodwill', 'promotion'])
+
+const grantInput = z.strictObject({
+  account: accountId,
+  amount: creditsInput,
+  kind,
+  reason_code: reasonInput,
+  expires_at: instantInput.optional().describe('business time; never unless told otherwise'),
+  priority: z
+    .int()
+    .min(0)
+    .max(1000)
+    .default(100)
+    .describe('the lower burns first among credits that expire together'),
+  metadata: metadataInput,
+})
+
+const grantView = z
+  .object({
+    id: z.string(),
+    object: z.literal('grant'),
+    account: z.string(),
+    lot: z.string(),
+    amount: creditsOutput,
+    kind,
+    balance: creditsOutput.describe('after this grant'),
+    reason_code: z.string(),
+    expires_at: instant.nullable(),
+    priority: z.int(),
+    created_at: instant,
+  })
+  .meta({ id: 'Grant' })
+
+/** Registers the routes. */
+export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
+  app.post('/v1/grants', {
+    config: { scope: 'grants' },
+    schema: {
+      summary: 'Give credits as goodwill or promotion',
+      description:
+        'A debt is repaid first. Above the limit of the catalogue it needs the scope `grants:large`, too: 403 `grant_limit`.',
+      tags: ['grants'],
+      headers: idempotencyHeaders,
+      querystring: noQuery,
+      body: grantInput,
+      response: answers({ 201: grantView }),
+    },
+    async handler(request, reply) {
+      const { body } = request
+      const amount = parseCredits(body.amount)
+      if (amount.gt(grantMax) && request.holder?.scopes.includes('grants:large') !== true) {
+        throw new Refusal('grant_limit', `above ${grantMax} credits this needs the scope grants:large`, {
+          limit: grantMax,
+          scope: 'grants:large',
+        })
+      }
+      const expiresAt = readInstant(body.expires_at)
+      request.trace['account'] = body.account
+      const granted = await transaction(pool, async (client) => {
+        const result = await grant(client, {
+          account: body.account,
+          key: postingKey.grant(keyOf(request)),
+          kind: body.kind,
+          amount,
+          expiresAt,
+          priority: body.priority,
+          actor: actorOf(request),
+          reasonCode: body.reason_code,
+          source: {},
+          content: {
+            reason_code: body.reason_code,
+            expires_at: expiresAt ?? null,
+            priority: String(body.priority),
+          },
+          metadata: body.metadata,
+        })
+        // only now is it known when the grant is, and whether it is new
+        const late = expiresAt !== undefined && new Date(expiresAt) <= result.occurredAt
+        if (late && result.outcome === 'granted') {
+          throw new Refusal('expiry_past', 'expires_at must be in the future')
+        }
+        return result
+      })
+      markReplayed(reply, granted.outcome === 'replayed')
+      return reply.code(201).send({
+        id: granted.posting,
+        object: 'grant',
+        account: body.account,
+        lot: granted.lot,
+        amount: granted.amount,
+        kind: body.kind,
+        balance: granted.balanceAfter,
+        reason_code: body.reason_code,
+        expires_at: expiresAt ?? null,
+        priority: body.priority,
+        created_at: granted.occurredAt.toISOString(),
+      })
+    },
+  })
+}

@@ -1,0 +1,166 @@
+/** /v1/accounts/:account: what an account has, now and then, where it came from, where it went, and what was used. */
+import { z } from 'zod'
+import { HOUR_MS } from '../domain/calendar.ts'
+import { Refusal } from '../domain/error.ts'
+import { readBalance, readBalanceAt } from '../ledger/balance.ts'
+import { ENTRY_KINDS, FEATURES_MAX, readLedger, readUsage } from '../ledger/entry.ts'
+import { requireAccount } from '../store/account.ts'
+import type { Api, ApiDeps } from './api.ts'
+import { isSequence, listOf, pageOf, pageQuery, readCursor } from './list.ts'
+import {
+  accountParams,
+  answers,
+  creditsOutput,
+  featureInput,
+  instant,
+  instantInput,
+  metadataOutput,
+  readInstant,
+} from './schema.ts'
+
+const balanceView = z
+  .object({
+    account: z.string(),
+    balance: creditsOutput.describe('what is left of all lots, less the debt'),
+    held: creditsOutput.describe('what open holds set aside'),
+    available: creditsOutput.describe('what may be spent or held'),
+    debt: creditsOutput.describe('what was overdrawn; the next grants repay it first'),
+    lots: z.array(
+      z.object({
+        id: z.string(),
+        source: z.string(),
+        granted: creditsOutput,
+        remaining: creditsOutput,
+        expires_at: instant.nullable(),
+      }),
+    ),
+  })
+  .meta({ id: 'Balance' })
+
+const entryView = z
+  .object({
+    id: z.string(),
+    object: z.literal('posting'),
+    seq: z.string(),
+    kind: z.enum(ENTRY_KINDS),
+    amount: creditsOutput,
+    balance_after: creditsOutput,
+    feature: z.string().nullable(),
+    actor: z.string(),
+    reason_code: z.string(),
+    source: z.record(z.string(), z.string()),
+    lots: z.array(z.object({ id: z.string(), amount: creditsOutput })),
+    occurred_at: instant,
+    recorded_at: instant,
+    metadata: metadataOutput,
+  })
+  .meta({ id: 'Posting' })
+
+const usageSums = {
+  spends: z.string().describe('how many spends and captures'),
+  spent: creditsOutput,
+  reversed: creditsOutput.describe('given back in the period, whenever it was spent'),
+  used: creditsOutput.describe('spent less reversed'),
+}
+
+const usageView = z
+  .object({
+    account: z.string(),
+    from: instant,
+    to: instant,
+    by: z.enum(['feature', 'day', 'month']),
+    total: z.object(usageSums),
+    data: z
+      .array(
+        z.object({
+          feature: z.string().nullable().describe('null: used without naming one, or added up by time'),
+          at: instant.nullable().describe('when the day or month began, in UTC; null by feature'),
+          ...usageSums,
+        }),
+      )
+      .describe(`features: at most ${FEATURES_MAX}, most used first; days and months: those with any use`),
+  })
+  .meta({ id: 'Usage' })
+
+/** The longest period of one answer. */
+const USAGE_DAYS_MAX = 800
+
+const period = { from: instantInput.describe('from this instant on'), to: instantInput.describe('before it') }
+
+/** Registers the routes. */
+export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
+  app.get('/v1/accounts/:account/balance', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'What an account has right now, or had at any instant that is over',
+      tags: ['accounts'],
+      params: accountParams,
+      querystring: z.strictObject({
+        at: instantInput
+          .optional()
+          .describe('business time; lots show the expiry that they have now. 400 `instant_not_over`'),
+      }),
+      response: answers({ 200: balanceView }),
+    },
+    async handler({ params: { account }, query }) {
+      const at = readInstant(query.at)
+      const balance = await (at === undefined ? readBalance(pool, account) : readBalanceAt(pool, account, at))
+      if (balance === undefined) throw new Refusal('account_not_found', `there is no account ${account}`)
+      return balance
+    },
+  })
+
+  app.get('/v1/accounts/:account/ledger', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'Where the credits came from and went, newest first',
+      tags: ['accounts'],
+      params: accountParams,
+      querystring: z.strictObject({
+        ...pageQuery,
+        feature: featureInput.optional(),
+        kind: z.enum(ENTRY_KINDS).optional(),
+        from: period.from.optional(),
+        to: period.to.optional(),
+      }),
+      response: answers({ 200: listOf(entryView) }),
+    },
+    async handler({ params: { account }, query }) {
+      const list = `ledger:${account}`
+      const [before] = readCursor(list, query.cursor, [isSequence]) ?? []
+      await requireAccount(pool, account)
+      const rows = await readLedger(pool, account, {
+        limit: query.limit + 1,
+        before,
+        feature: query.feature,
+        kind: query.kind,
+        from: readInstant(query.from),
+        to: readInstant(query.to),
+      })
+      const view = (row: (typeof rows)[number]) => ({ ...row, object: 'posting' as const })
+      return pageOf(list, rows, query.limit, view, (row) => [row.seq])
+    },
+  })
+
+  app.get('/v1/accounts/:account/usage', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'What was used in a period, by feature, day or month',
+      tags: ['accounts'],
+      params: accountParams,
+      querystring: z
+        .strictObject({ ...period, by: z.enum(['feature', 'day', 'month']) })
+        .refine(({ from, to }) => {
+          const length = new Date(to).getTime() - new Date(from).getTime()
+          return length > 0 && length <= USAGE_DAYS_MAX * 24 * HOUR_MS
+        }, `expected from before to, at most ${USAGE_DAYS_MAX} days apart`),
+      response: answers({ 200: usageView }),
+    },
+    async handler({ params: { account }, query: { by, ...query } }) {
+      const [from, to] = [readInstant(query.from), readInstant(query.to)]
+      await requireAccount(pool, account)
+      const { total, parts } = await readUsage(pool, account, { from, to, by })
+      return { account, from, to, by, total, data: parts }
+    },
+  })
+}

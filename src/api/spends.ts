@@ -1,0 +1,164 @@
+/** /v1/spends and spending: what was used, and giving it back. */
+import { z } from 'zod'
+import { parseCredits } from '../domain/credits.ts'
+import { readSpend, reverseSpend, type SpendView } from '../ledger/reversal.ts'
+import { SpendQueue } from '../ledger/spend-queue.ts'
+import type { Api, ApiDeps } from './api.ts'
+import { actorOf, requireScope } from './auth.ts'
+import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
+import {
+  accountParams,
+  answers,
+  creditsInput,
+  creditsOutput,
+  featureInput,
+  instant,
+  metadataInput,
+  metadataOutput,
+  noQuery,
+  overdraftInput,
+  reasonInput,
+} from './schema.ts'
+
+const spendInput = z.strictObject({
+  amount: creditsInput,
+  feature: featureInput.optional().describe('what the credits were used for'),
+  overdraft: overdraftInput,
+  metadata: metadataInput,
+})
+
+const spentView = z
+  .object({ id: z.string(), amount: creditsOutput, balance: creditsOutput.describe('after this spend') })
+  .meta({ id: 'Spent' })
+
+const spendParams = z.object({
+  spend: z
+    .string()
+    .max(120)
+    .meta({ examples: ['spd_5f0c…_17'] }),
+})
+
+const spendView = z
+  .object({
+    id: z.string(),
+    object: z.literal('spend'),
+    account: z.string(),
+    hold: z.string().nullable().describe('the hold that it captured'),
+    amount: creditsOutput,
+    reversed: creditsOutput.describe('what was given back of it'),
+    feature: z.string().nullable(),
+    actor: z.string(),
+    balance: creditsOutput.describe('right after it'),
+    created_at: instant,
+    metadata: metadataOutput,
+  })
+  .meta({ id: 'Spend' })
+
+const reversalInput = z.strictObject({
+  amount: creditsInput.optional().describe('all that is left of the spend unless told otherwise'),
+  reason_code: reasonInput.default('reversal'),
+  metadata: metadataInput,
+})
+
+const reversalView = z
+  .object({
+    id: z.string(),
+    object: z.literal('reversal'),
+    account: z.string(),
+    spend: z.string(),
+    amount: creditsOutput,
+    lapsed: creditsOutput.describe('of it: what had expired meanwhile and was gone again at once'),
+    balance: creditsOutput.describe('after this reversal'),
+    reason_code: z.string(),
+    created_at: instant,
+  })
+  .meta({ id: 'Reversal' })
+
+/** Registers the routes. */
+export function spendRoutes(app: Api, { pool }: ApiDeps): void {
+  // spends that wait in this process at the same moment share a round trip
+  const queue = new SpendQueue(pool)
+
+  app.post('/v1/accounts/:account/spend', {
+    config: { scope: 'spend' },
+    schema: {
+      summary: 'Spend credits, soonest to expire first',
+      description:
+        'One round trip to Postgres. Never takes more than is available: 402 `insufficient_credits`, unless it is told ' +
+        'to overdraw, which needs the scope `overdraft`, too.',
+      tags: ['spends'],
+      params: accountParams,
+      headers: idempotencyHeaders,
+      querystring: noQuery,
+      body: spendInput,
+      response: answers({ 200: spentView }),
+    },
+    async handler(request, reply) {
+      const { body } = request
+      if (body.overdraft) requireScope(request, 'overdraft')
+      const { replayed, ...result } = await queue.spend({
+        account: request.params.account,
+        key: keyOf(request),
+        amount: parseCredits(body.amount),
+        feature: body.feature,
+        overdraft: body.overdraft,
+        metadata: body.metadata,
+        actor: actorOf(request),
+      })
+      markReplayed(reply, replayed)
+      return result
+    },
+  })
+
+  app.get('/v1/spends/:spend', {
+    config: { scope: 'read' },
+    schema: {
+      summary: 'Read a spend, and what was given back of it',
+      tags: ['spends'],
+      params: spendParams,
+      querystring: noQuery,
+      response: answers({ 200: spendView }),
+    },
+    handler: async ({ params }) => viewOf(await readSpend(pool, params.spend)),
+  })
+
+  app.post('/v1/spends/:spend/reverse', {
+    config: { scope: 'reverse' },
+    schema: {
+      summary: 'Give a spend back, or part of it',
+      description:
+        'To the lots it drew on, the last first; what has expired meanwhile lapses at once. Parts add up to the spend at ' +
+        'most: 409 `reversal_too_large`, then `spend_reversed`, with what is `left`.',
+      tags: ['spends'],
+      params: spendParams,
+      headers: idempotencyHeaders,
+      querystring: noQuery,
+      body: reversalInput,
+      response: answers({ 200: reversalView }),
+    },
+    async handler(request, reply) {
+      const { body, params } = request
+      const { replayed, occurredAt, ...result } = await reverseSpend(pool, {
+        spend: params.spend,
+        key: keyOf(request),
+        amount: body.amount === undefined ? undefined : parseCredits(body.amount),
+        actor: actorOf(request),
+        reasonCode: body.reason_code,
+        metadata: body.metadata,
+      })
+      request.trace['account'] = result.account
+      markReplayed(reply, replayed)
+      return {
+        ...result,
+        object: 'reversal' as const,
+        spend: params.spend,
+        reason_code: body.reason_code,
+        created_at: occurredAt,
+      }
+    },
+  })
+}
+
+function viewOf({ occurredAt, ...spend }: SpendView): z.infer<typeof spendView> {
+  return { ...spend, object: 'spend', created_at: occurredAt }
+}
