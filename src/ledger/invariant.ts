@@ -109,14 +109,34 @@ export const INVARIANTS: Invariant[] = [
     why: 'an expired credit pays for nothing',
     sql: `select p.account_id, p.seq, l.id, p.occurred_at, l.expires_at
             from posting p join posting_lot pl using (account_id, seq) join lot l on l.id = pl.lot_id
-           where p.kind = 'spend' and p.occurred_at > l.expires_at`,
+           where p.kind = 'spend' and p.occurred_at > l.expires_at
+           union all -- but by what a hold had set aside of it before
+          select p.account_id, p.seq, max(l.id), p.occurred_at, max(l.expires_at)
+            from posting p join posting_lot pl using (account_id, seq) join lot l on l.id = pl.lot_id
+           where p.kind = 'capture' and p.occurred_at > l.expires_at
+           group by p.account_id, p.seq, p.occurred_at, p.source
+          having sum(-pl.amount) > (p.source ->> 'reserved')::numeric`,
   },
   {
     name: 'an expired lot has nothing left but what is held',
     why: 'what comes back to an expired lot lapses at once',
     sql: `select l.id, l.account_id, l.remaining, l.held, l.expires_at, w.touched_at
             from lot l join wallet w using (account_id)
-           where l.remaining > l.held and l.expires_at < w.touched_at`,
+           where l.remaining > l.held and l.expires_at <= w.touched_at`,
+  },
+  {
+    name: 'a hold sets aside what no capture has taken, until it is closed',
+    why: 'work is paid for once, and what is not used is free again',
+    sql: `select coalesce(h.account_id, c.account_id) as account_id, coalesce(h.id, c.id) as hold, h.state, h.amount,
+                 h.captured, aside.amount as aside, c.captured as posted, c.reserved
+            from hold h
+            full join (select account_id, source ->> 'hold' as id, sum(-amount) as captured,
+                              sum((source ->> 'reserved')::numeric) as reserved
+                         from posting where kind = 'capture' group by account_id, source ->> 'hold') c
+              on c.account_id = h.account_id and c.id = h.id
+            left join lateral (select coalesce(sum(a), 0) as amount from unnest(h.lot_amounts) a) aside on true
+           where h.id is null or h.captured <> coalesce(c.captured, 0)
+              or aside.amount <> case when h.state = 'open' then h.amount - coalesce(c.reserved, 0) else 0 end`,
   },
   {
     name: 'a spend is given back at most once over',

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { parseCredits } from '../../src/domain/credits.ts'
 import { INVARIANTS, violations } from '../../src/ledger/invariant.ts'
+import { captureHold } from '../../src/ledger/hold.ts'
+import { reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend } from '../../src/ledger/spend.ts'
-import { assertBooks, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
+import { assertBooks, DAY_MS, fromNow, give, openAccount, place } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 const SUM = 'the balance is the sum of the postings'
@@ -15,12 +17,17 @@ const FILLED = 'each lot was filled once, with what it was granted'
 const DEBT = 'debt is what lots could not cover'
 const OWNER = 'a lot belongs to the wallet whose postings move it'
 const HELD = 'what is held is held in lots'
+const ASIDE = 'what a lot holds is what open holds set aside'
 const DUE = 'a wallet knows when something is next due'
 const EXPIRED = 'nothing was drawn from a lot after it had expired'
+const LEFT = 'an expired lot has nothing left but what is held'
+const HOLDS = 'a hold sets aside what no capture has taken, until it is closed'
+const ONCE = 'a spend is given back at most once over'
+const NAMED = 'each reversal names its spend'
 const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
 const PAID = 'each grant of a plan names a payment that is written down'
 
-/** The books before: three wallets, as `before` makes them. */
+/** The books before: four wallets, as `before` makes them. */
 interface Books {
   /** seq 1: a plan's 20 (`plan`), seq 2: 5 of goodwill (`gift`), seq 3: 3 of the plan spent */
   a: string
@@ -28,9 +35,13 @@ interface Books {
   b: string
   /** seq 1: 5 of goodwill (`other`) */
   c: string
+  /** seq 1: 10 of goodwill (`kept`), 4 of it held (`hold`), seq 2: 1 captured, seq 3: 2 spent, seq 4: 1 reversed */
+  d: string
   plan: string
   gift: string
   other: string
+  kept: string
+  hold: string
 }
 
 /**
@@ -96,7 +107,48 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     [OWNER],
   ],
   ['a wallet holds what no lot does', 'update wallet set held = 1 where account_id = :a', [HELD]],
-  ['a lot holds what its wallet does not know', 'update lot set held = 1 where id = :gift', [HELD]],
+  ['a lot holds what its wallet does not know', 'update lot set held = 1 where id = :gift', [HELD, ASIDE]],
+  [
+    'a lot holds for no hold',
+    `update lot set held = 1 where id = :gift;
+     update wallet set held = 1 where account_id = :a`,
+    [ASIDE],
+  ],
+  [
+    'two lots hold for each other',
+    `update hold set lot_ids = array[:other::text] where id = :hold;
+     update lot set held = 0 where id = :kept;
+     update lot set held = 3 where id = :gift;
+     update wallet set held = case account_id when :d then 0 else 3 end where account_id in (:a, :d)`,
+    [ASIDE],
+  ],
+  [
+    'a hold was closed and kept its credits',
+    `update hold set state = 'lapsed', closed_at = now() where id = :hold`,
+    [ASIDE, HOLDS],
+  ],
+  [
+    'a hold that is over sets credits aside',
+    `insert into hold (id, account_id, key, request_hash, amount, state, actor, lot_ids, lot_amounts, placed_seq,
+                       placed_at, expires_at, closed_at)
+     select 'hld_2', account_id, 'x', request_hash, amount, 'lapsed', actor, lot_ids, lot_amounts, placed_seq,
+            placed_at, expires_at, now() from hold where id = :hold`,
+    [HOLDS],
+  ],
+  ['a capture was not counted', 'update hold set captured = 0 where id = :hold', [HOLDS]],
+  [
+    'a capture names a hold that is not there',
+    `update posting set source = source || '{"hold": "hld_0"}' where account_id = :d and seq = 2`,
+    [HOLDS],
+  ],
+  [
+    'more was given back than was spent',
+    'insert into reversal (account_id, seq, spend_seq, amount) values (:d, 1, 3, 2)',
+    [ONCE],
+  ],
+  ['what was given back was no spend', 'update reversal set spend_seq = 1 where account_id = :d', [ONCE]],
+  ['nobody knows what was given back', 'delete from reversal where account_id = :d', [NAMED]],
+  ['less was noted than was given back', 'update reversal set amount = 0.5 where account_id = :d', [NAMED]],
   [
     'a wallet forgot that its lot lapses',
     'update wallet set next_lapse_at = null where account_id = :a',
@@ -108,15 +160,30 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     [DUE],
   ],
   [
-    'a wallet waits for a lapse that never comes',
-    `update wallet set next_lapse_at = 'infinity' where account_id = :c`,
+    'a wallet looks for the end of its hold too late',
+    `update wallet set next_lapse_at = next_lapse_at + interval '1 millisecond' where account_id = :d`,
     [DUE],
   ],
   [
     'an expired credit was spent',
     `update lot set expires_at = '2020-01-01' where id = :plan;
      update wallet set next_lapse_at = '2020-01-01' where account_id = :a`,
-    [EXPIRED],
+    [EXPIRED, LEFT],
+  ],
+  [
+    'more was captured from an expired lot than was held of it',
+    `update posting set kind = 'capture', source = jsonb_build_object('hold', :hold::text, 'reserved', '0')
+      where account_id = :d and seq = 3;
+     update hold set captured = 3 where id = :hold;
+     update lot set expires_at = '2020-01-01' where id = :kept;
+     update wallet set next_lapse_at = '2020-01-01' where account_id = :d`,
+    [EXPIRED, LEFT],
+  ],
+  [
+    'credits outlived their expiry',
+    `update lot set expires_at = '2020-01-01' where id = :gift;
+     update wallet set next_lapse_at = '2020-01-01' where account_id = :a`,
+    [LEFT],
   ],
   [
     'a month was granted and is still due',
@@ -137,7 +204,7 @@ describe('law 4: each invariant can fail', () => {
   before(async () => {
     database = await createDatabase()
     const { pool } = database
-    const [a, b, c] = [await openAccount(database), await openAccount(database), await openAccount(database)]
+    const [a = '', b = '', c = '', d = ''] = await Promise.all([1, 2, 3, 4].map(() => openAccount(database)))
     const [periodStart, expiresAt] = [await fromNow(database, 0), await fromNow(database, 30 * DAY_MS)]
     await pool.query(
       `insert into payment (id, account_id, amount_minor, currency, paid_at) values ('pi_1', $1, 2000, 'usd', now())`,
@@ -163,7 +230,13 @@ describe('law 4: each invariant can fail', () => {
     await give(pool, b, '2')
     await spend(pool, { account: b, key: 'b', amount: parseCredits('5'), actor: 'test', overdraft: true })
     const { lot: other } = await give(pool, c, '5')
-    books = { a, b, c, plan, gift, other }
+    const { lot: kept } = await give(pool, d, '10')
+    const { id: hold } = await place(pool, d, '4')
+    const by = { actor: 'test', amount: parseCredits('1') }
+    await captureHold(pool, { ...by, hold, key: 'c', final: false })
+    const { id: spent } = await spend(pool, { ...by, account: d, key: 'd', amount: parseCredits('2') })
+    await reverseSpend(pool, { ...by, spend: spent, key: 'r', reasonCode: 'test' })
+    books = { a, b, c, d, plan, gift, other, kept, hold }
   })
   after(() => database.drop())
   afterEach(() => assertBooks(database))

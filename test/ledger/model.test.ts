@@ -2,11 +2,14 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { parseCredits } from '../../src/domain/credits.ts'
 import { Refusal } from '../../src/domain/error.ts'
-import { readBalance } from '../../src/ledger/balance.ts'
-import { spend } from '../../src/ledger/spend.ts'
-import { assertBooks, DAY_MS, give, openAccount } from '../support/ledger.ts'
+import { readBalance, readBalanceAt } from '../../src/ledger/balance.ts'
+import { captureHold, placeHold, releaseHold } from '../../src/ledger/hold.ts'
+import { reverseSpend } from '../../src/ledger/reversal.ts'
+import { spend, type SpendInput } from '../../src/ledger/spend.ts'
+import { SpendQueue } from '../../src/ledger/spend-queue.ts'
+import { assertBooks, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
-import { ModelWallet } from './model.ts'
+import { type Answer, ModelWallet } from './model.ts'
 
 const amount = fc.oneof(
   fc.integer({ min: 1, max: 40 }).map(String),
@@ -14,79 +17,220 @@ const amount = fc.oneof(
     .integer({ min: 1, max: 4_000_000_000 })
     .map((n) => parseCredits(`0.${String(n).padStart(10, '0').slice(0, 8).replace(/^0+$/, '1')}`).toFixed()),
 )
+const key = fc.oneof(fc.integer({ min: 1, max: 12 }).map(String), fc.uuid())
+const place = fc.nat({ max: 1000 })
+const lasts = fc.option(fc.integer({ min: 1, max: 30 }))
 const step = fc.oneof(
+  fc.record({ do: fc.constant('grant' as const), amount, days: lasts, priority: fc.constantFrom(50, 100) }),
   fc.record({
-    do: fc.constant('grant' as const),
+    do: fc.constant('renew' as const),
     amount,
-    days: fc.option(fc.integer({ min: 1, max: 30 })),
-    priority: fc.constantFrom(50, 100),
+    days: lasts,
+    carry: fc.constantFrom('0', '0', '7.5', 'Infinity'),
   }),
   fc.record({
     do: fc.constant('spend' as const),
+    spends: fc.array(fc.record({ amount, key, overdraft: fc.boolean() }), { minLength: 1, maxLength: 5 }),
+  }),
+  fc.record({ do: fc.constant('hold' as const), amount, days: fc.integer({ min: 0, max: 9 }) }),
+  fc.record({
+    do: fc.constant('capture' as const),
+    place,
     amount,
-    key: fc.integer({ min: 1, max: 30 }).map(String),
+    key,
+    final: fc.boolean(),
     overdraft: fc.boolean(),
   }),
-  fc.record({ do: fc.constant('spend' as const), amount, key: fc.uuid(), overdraft: fc.constant(false) }),
+  fc.record({ do: fc.constant('release' as const), place }),
+  fc.record({ do: fc.constant('reverse' as const), place, amount: fc.option(amount), key }),
   fc.record({ do: fc.constant('wait' as const), days: fc.integer({ min: 1, max: 10 }) }),
 )
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
+
+/** A hold's deadline is at six in the evening and a lot's expiry at midnight, where it is noon now. */
+const UNTIL_EVENING_S = 6 * 3_600
+
+/** A wallet in Postgres: its holds and spends in the order in which they were made. */
+interface Real {
+  account: string
+  spend(inputs: SpendInput[]): Promise<Answer[]>
+  holds: string[]
+  spends: string[]
+}
 
 describe('the ledger against a simple model', function () {
-  this.timeout(120_000)
+  this.timeout(180_000)
   let database: TestDatabase
   before(async () => {
     database = await createDatabase()
   })
   after(() => database.drop())
 
-  it('agrees after every operation of random histories, and the books balance', async () => {
+  it('agrees after every operation of random histories, one by one and coalesced, and the books balance', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }), async (steps) => {
-        const account = await openAccount(database)
-        const model = new ModelWallet()
-        const start = await setDay(0)
-        for (const one of steps) {
-          if (one.do === 'wait') {
-            model.now += one.days * DAY_MS
-            await setDay(model.now)
-          } else if (one.do === 'grant') {
-            const expiresAt = one.days === null ? null : model.now + one.days * DAY_MS
-            model.grant(one.amount, expiresAt, one.priority)
-            await give(database.pool, account, one.amount, {
-              priority: one.priority,
-              expiresAt: expiresAt === null ? undefined : new Date(start + expiresAt).toISOString(),
-            })
-          } else {
-            assert.deepEqual(await trySpend(account, one), model.spend(one.key, one.amount, one.overdraft))
-          }
-          const seen = await readBalance(database.pool, account)
-          assert.equal(seen?.balance, model.balance().toFixed())
-          assert.equal(seen?.available, model.available().toFixed())
-          assert.equal(seen?.debt, model.debt.toFixed())
-        }
-        await setDay(model.now)
-      }),
-      { numRuns: 60, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: false },
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }), runHistory),
+      { numRuns: 60, interruptAfterTimeLimit: 90_000, markInterruptAsFailure: false },
     )
     await assertBooks(database)
   })
 
-  async function trySpend(account: string, one: { key: string; amount: string; overdraft: boolean }) {
-    try {
-      const answer = await spend(database.pool, {
-        account,
-        key: one.key,
-        amount: parseCredits(one.amount),
-        actor: 'test',
-        overdraft: one.overdraft,
+  async function runHistory(steps: Step[]): Promise<void> {
+    const queue = new SpendQueue(database.pool)
+    const singly: Real = {
+      account: await openAccount(database),
+      holds: [],
+      spends: [],
+      async spend(inputs) {
+        const answers: Answer[] = []
+        for (const input of inputs) answers.push(await answerOf(spend(database.pool, input), singly.spends))
+        return answers
+      },
+    }
+    const coalesced: Real = {
+      account: await openAccount(database),
+      holds: [],
+      spends: [],
+      spend: (inputs) => Promise.all(inputs.map((input) => answerOf(queue.spend(input), coalesced.spends))),
+    }
+    const model = new ModelWallet()
+    const start = await setDay(0)
+    const seen: { at: string; has: object }[] = []
+    let period = 0
+    for (const one of steps) {
+      await tick()
+      if (one.do === 'renew') period += 1
+      if (one.do === 'wait') {
+        model.now += one.days * DAY_MS
+        await setDay(model.now)
+      }
+      const told = tell(model, one, period)
+      for (const real of [singly, coalesced]) {
+        assert.deepEqual(await act(real, one, start, model.now, period), told, one.do)
+        const balance = await readBalance(database.pool, real.account)
+        assert.deepEqual(balance?.lots.map((lot) => lot.remaining).sort(), model.lots())
+        assert.deepEqual(has(balance), {
+          balance: model.balance().toFixed(),
+          held: model.held().toFixed(),
+          available: model.available().toFixed(),
+          debt: model.debt.toFixed(),
+        })
+        if (real === singly) seen.push({ at: await fromNow(database, 0), has: has(balance) })
+      }
+    }
+    await tick()
+    for (const { at, has: then } of seen.filter((_, index) => index % 5 === 0)) {
+      assert.deepEqual(has(await readBalanceAt(database.pool, singly.account, at)), then, at)
+    }
+  }
+
+  const has = (balance?: { balance: string; held: string; available: string; debt: string }) => ({
+    balance: balance?.balance,
+    held: balance?.held,
+    available: balance?.available,
+    debt: balance?.debt,
+  })
+
+  /** What the model says to a step. */
+  function tell(model: ModelWallet, one: Step, period: number): Answer[] {
+    const expiresAt = 'days' in one && one.days !== null ? model.now + one.days * DAY_MS : null
+    if (one.do === 'grant') model.grant(one.amount, { expiresAt, priority: one.priority })
+    if (one.do === 'renew') {
+      model.grant(one.amount, { expiresAt, priority: 100, recurring: { period, carry: one.carry } })
+    }
+    if (one.do === 'spend')
+      return one.spends.map((each) => model.spend(each.key, each.amount, each.overdraft))
+    if (one.do === 'hold') {
+      return [model.hold(one.amount, model.now + one.days * DAY_MS + UNTIL_EVENING_S * 1000)]
+    }
+    if (one.do === 'capture' && model.holds.length > 0) {
+      const at = one.place % model.holds.length
+      return [model.capture(one.key, at, one.amount, one.final, one.overdraft)]
+    }
+    if (one.do === 'release' && model.holds.length > 0) return [model.release(one.place % model.holds.length)]
+    if (one.do === 'reverse' && model.spends.length > 0) {
+      return [model.reverse(one.key, one.place % model.spends.length, one.amount)]
+    }
+    return []
+  }
+
+  /** What the ledger says to it. */
+  async function act(real: Real, one: Step, start: number, now: number, period: number): Promise<Answer[]> {
+    const { pool } = database
+    const { account, holds, spends } = real
+    const by = { account, actor: 'test' }
+    if (one.do === 'grant' || one.do === 'renew') {
+      const expiresAt =
+        one.days === null ? undefined : new Date(start + now + one.days * DAY_MS).toISOString()
+      await give(pool, account, one.amount, {
+        expiresAt,
+        ...(one.do === 'grant'
+          ? { priority: one.priority }
+          : {
+              recurring: {
+                subscription: `sub_${account}`,
+                periodStart: new Date(start + period * DAY_MS).toISOString(),
+                carry: one.carry,
+              },
+            }),
       })
-      assert.equal(answer.amount, one.amount)
-      return { amount: `${one.amount}/${one.overdraft}`, balance: answer.balance }
+    }
+    if (one.do === 'spend') {
+      return await real.spend(
+        one.spends.map((each) => ({ ...each, ...by, amount: parseCredits(each.amount) })),
+      )
+    }
+    if (one.do === 'hold') {
+      const seconds = (one.days * DAY_MS) / 1000 + UNTIL_EVENING_S
+      const input = { ...by, key: crypto.randomUUID(), amount: parseCredits(one.amount), seconds }
+      return [
+        await answerOf(
+          placeHold(pool, input).then(async ({ hold: { id } }) => {
+            holds.push(id)
+            return { id, balance: (await readBalance(pool, account))?.balance ?? '' }
+          }),
+        ),
+      ]
+    }
+    if (one.do === 'capture' && holds.length > 0) {
+      const hold = holds[one.place % holds.length] ?? ''
+      const input = { ...one, hold, actor: 'test', amount: parseCredits(one.amount) }
+      return [await answerOf(captureHold(pool, input), spends)]
+    }
+    if (one.do === 'release' && holds.length > 0) {
+      const hold = holds[one.place % holds.length] ?? ''
+      return [
+        await answerOf(
+          releaseHold(pool, { hold, key: crypto.randomUUID(), actor: 'test' }).then(async () => ({
+            id: hold,
+            balance: (await readBalance(pool, account))?.balance ?? '',
+          })),
+        ),
+      ]
+    }
+    if (one.do === 'reverse' && spends.length > 0) {
+      const input = {
+        spend: spends[one.place % spends.length] ?? '',
+        key: one.key,
+        amount: one.amount === null ? undefined : parseCredits(one.amount),
+        actor: 'test',
+        reasonCode: 'test',
+      }
+      return [await answerOf(reverseSpend(pool, input))]
+    }
+    return []
+  }
+
+  async function answerOf(
+    asked: Promise<{ id: string; balance: string; replayed?: boolean }>,
+    ids?: string[],
+  ): Promise<Answer> {
+    try {
+      const { id, balance, replayed } = await asked
+      if (replayed !== true) ids?.push(id)
+      return { balance }
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
-      if (error.code === 'insufficient_credits') return undefined
-      assert.equal(error.code, 'idempotency_key_reused')
-      return 'reused'
+      return { refused: error.code }
     }
   }
 
@@ -99,7 +243,7 @@ describe('the ledger against a simple model', function () {
       latest = 0
     }
     latest = Math.max(latest, ms)
-    // noon, so that the milliseconds the wall moves meanwhile never reach a deadline at midnight
+    // noon, so that the milliseconds the wall moves meanwhile never reach a deadline
     const at = epoch + ms + DAY_MS / 2
     await database.owner.query(
       'update business_clock set offset_ms = $1 - floor(extract(epoch from clock_timestamp()) * 1000)',
@@ -107,4 +251,7 @@ describe('the ledger against a simple model', function () {
     )
     return epoch
   }
+
+  /** No two steps happen in the same millisecond, so that the older of two lots is known. */
+  const tick = () => database.owner.query('update business_clock set offset_ms = offset_ms + 1')
 })

@@ -1,69 +1,254 @@
-/** A wallet in thirty lines, without locks or SQL: the oracle of the property test. */
+/**
+ * A wallet without locks, SQL or postings: the oracle of the property test. It knows what is left of what, never when
+ * something was written down.
+ */
 import { Exact } from '../../src/domain/credits.ts'
 
 interface Lot {
   order: number
-  remaining: Exact
+  left: Exact
   expiresAt: number | null
   priority: number
+  /** of a recurring lot: a later one succeeds an earlier one */
+  period: number | null
+  /** repaid a debt when it came */
+  repaid: boolean
 }
 
+interface Draw {
+  lot: Lot
+  amount: Exact
+}
+
+interface ModelHold {
+  amount: Exact
+  parts: Draw[]
+  state: 'open' | 'captured' | 'released' | 'lapsed'
+  endsAt: number
+}
+
+interface ModelSpend {
+  amount: Exact
+  owed: Exact
+  draws: Draw[]
+  reversed: Exact
+}
+
+/** What was answered: the balance after it; or why not. */
+export type Answer = { balance: string } | { refused: string }
+
+const ZERO = new Exact(0)
+const sum = (parts: { amount: Exact }[]) => parts.reduce((all, { amount }) => all.plus(amount), ZERO)
+const FAR = Number.MAX_SAFE_INTEGER
+
 export class ModelWallet {
-  lots: Lot[] = []
-  debt = new Exact(0)
   now = 0
-  private answers = new Map<string, { amount: string; balance: string }>()
+  debt = ZERO
+  readonly holds: ModelHold[] = []
+  readonly spends: ModelSpend[] = []
+  readonly #lots: Lot[] = []
+  readonly #answers = new Map<string, { content: string; answer: Answer }>()
 
   balance(): Exact {
-    this.lapse()
-    return this.lots.reduce((sum, lot) => sum.plus(lot.remaining), new Exact(0)).minus(this.debt)
+    this.#due()
+    return this.#lots.reduce((all, { left }) => all.plus(left), ZERO).minus(this.debt)
+  }
+
+  held(): Exact {
+    this.#due()
+    return sum(this.holds.flatMap(({ parts }) => parts))
   }
 
   available(): Exact {
-    return Exact.max(0, this.balance())
+    return Exact.max(0, this.balance().minus(this.held()))
   }
 
-  grant(amount: string, expiresAt: number | null, priority: number): void {
-    this.lapse()
+  /** What is left of each lot, those that are empty left out. */
+  lots(): string[] {
+    this.#due()
+    return this.#lots
+      .filter(({ left }) => left.gt(0))
+      .map(({ left }) => left.toFixed())
+      .sort()
+  }
+
+  grant(
+    amount: string,
+    more: { expiresAt: number | null; priority: number; recurring?: { period: number; carry: string } },
+  ) {
+    this.#due()
+    if (more.recurring !== undefined) this.#succeed(more.expiresAt, more.recurring)
     const repaid = Exact.min(this.debt, amount)
     this.debt = this.debt.minus(repaid)
-    this.lots.push({
-      order: this.lots.length,
-      remaining: new Exact(amount).minus(repaid),
-      expiresAt,
-      priority,
+    this.#lots.push({
+      order: this.#lots.length,
+      left: new Exact(amount).minus(repaid),
+      expiresAt: more.expiresAt,
+      priority: more.priority,
+      period: more.recurring?.period ?? null,
+      repaid: repaid.gt(0),
     })
   }
 
-  /** Undefined: refused. */
-  spend(
-    key: string,
-    amount: string,
-    overdraft: boolean,
-  ): { amount: string; balance: string } | 'reused' | undefined {
-    const before = this.answers.get(key)
-    if (before !== undefined) return before.amount === `${amount}/${overdraft}` ? before : 'reused'
-    if (!overdraft && new Exact(amount).gt(this.available())) return undefined
-    this.lapse()
-    let left = new Exact(amount)
-    const far = Number.MAX_SAFE_INTEGER
-    const burn = [...this.lots].sort(
-      (a, b) => (a.expiresAt ?? far) - (b.expiresAt ?? far) || a.priority - b.priority || a.order - b.order,
-    )
-    for (const lot of burn) {
-      const taken = Exact.min(lot.remaining, left)
-      lot.remaining = lot.remaining.minus(taken)
-      left = left.minus(taken)
+  spend(key: string, amount: string, overdraft: boolean): Answer {
+    return this.#once(`spend ${key}`, `${amount} ${overdraft}`, () => {
+      if (!overdraft && this.available().lt(amount)) return { refused: 'insufficient_credits' }
+      this.#use(new Exact(amount), [])
+      return { balance: this.balance().toFixed() }
+    })
+  }
+
+  hold(amount: string, endsAt: number): Answer {
+    if (this.available().lt(amount)) return { refused: 'insufficient_credits' }
+    this.holds.push({
+      amount: new Exact(amount),
+      parts: this.#burn(new Exact(amount)),
+      state: 'open',
+      endsAt,
+    })
+    return { balance: this.balance().toFixed() }
+  }
+
+  capture(key: string, place: number, amount: string, final: boolean, overdraft: boolean): Answer {
+    const hold = this.holds[place]
+    if (hold === undefined) throw new Error('no such hold')
+    return this.#once(`capture ${key}`, `${place} ${amount} ${final} ${overdraft}`, () => {
+      this.#due()
+      if (hold.state === 'captured' || hold.state === 'released') return { refused: 'hold_closed' }
+      const own = Exact.min(amount, sum(hold.parts))
+      const rest = new Exact(amount).minus(own)
+      if (!overdraft && this.available().lt(rest)) return { refused: 'insufficient_credits' }
+      this.#use(rest, take(hold.parts, own))
+      const balance = this.#raw().toFixed() // before what is freed lapses
+      if (final) this.#end(hold, 'captured')
+      return { balance }
+    })
+  }
+
+  release(place: number): Answer {
+    this.#due()
+    const hold = this.holds[place]
+    if (hold === undefined) throw new Error('no such hold')
+    if (hold.state === 'captured' || hold.state === 'released') return { refused: 'hold_closed' }
+    this.#end(hold, 'released')
+    return { balance: this.balance().toFixed() }
+  }
+
+  /** @param amount null: all that is left */
+  reverse(key: string, place: number, amount: string | null): Answer {
+    const spend = this.spends[place]
+    if (spend === undefined) throw new Error('no such spend')
+    return this.#once(`reverse ${key}`, `${place} ${amount}`, () => {
+      this.#due()
+      const left = spend.amount.minus(spend.reversed)
+      if (left.eq(0)) return { refused: 'spend_reversed' }
+      let back = amount === null ? left : new Exact(amount)
+      if (back.gt(left)) return { refused: 'reversal_too_large' }
+      spend.reversed = spend.reversed.plus(back)
+      const owed = Exact.min(spend.owed, back)
+      spend.owed = spend.owed.minus(owed)
+      back = back.minus(owed)
+      const repays = Exact.min(owed, this.debt)
+      this.debt = this.debt.minus(repays)
+      if (owed.gt(repays)) {
+        const like = this.#lots.findLast(({ repaid }) => repaid)
+        if (like === undefined) throw new Error('nobody repaid the debt')
+        this.#lots.push({ ...like, order: this.#lots.length, left: owed.minus(repays), repaid: false })
+      }
+      for (const { lot, amount: given } of take(spend.draws.reverse(), back)) lot.left = lot.left.plus(given)
+      spend.draws.reverse()
+      return { balance: this.balance().toFixed() }
+    })
+  }
+
+  #once(key: string, content: string, act: () => Answer): Answer {
+    const before = this.#answers.get(key)
+    if (before !== undefined) {
+      return before.content === content ? before.answer : { refused: 'idempotency_key_reused' }
     }
-    this.debt = this.debt.plus(left)
-    const answer = { amount: `${amount}/${overdraft}`, balance: this.balance().toFixed() }
-    this.answers.set(key, answer)
+    const answer = act()
+    if ('balance' in answer) this.#answers.set(key, { content, answer })
     return answer
   }
 
-  private lapse(): void {
-    for (const lot of this.lots) {
-      if (lot.expiresAt !== null && lot.expiresAt <= this.now) lot.remaining = new Exact(0)
+  /** Takes what holds gave for it, then what is free, then what is not there. */
+  #use(rest: Exact, own: Draw[]): void {
+    for (const { lot, amount: taken } of own) lot.left = lot.left.minus(taken)
+    const free = this.#burn(rest)
+    for (const { lot, amount: taken } of free) lot.left = lot.left.minus(taken)
+    const draws = [...own, ...free]
+    const amount = sum(own).plus(rest)
+    const owed = amount.minus(sum(draws))
+    this.debt = this.debt.plus(owed)
+    this.spends.push({ amount, owed, draws, reversed: ZERO })
+  }
+
+  #free(lot: Lot): Exact {
+    return lot.left.minus(sum(this.holds.flatMap(({ parts }) => parts).filter((part) => part.lot === lot)))
+  }
+
+  #burn(amount: Exact): Draw[] {
+    const free = [...this.#lots]
+      .sort(
+        (a, b) => (a.expiresAt ?? FAR) - (b.expiresAt ?? FAR) || a.priority - b.priority || a.order - b.order,
+      )
+      .map((lot) => ({ lot, amount: this.#free(lot) }))
+    return take(free, amount)
+  }
+
+  #succeed(expiresAt: number | null, { period, carry }: { period: number; carry: string }): void {
+    let room = new Exact(carry)
+    const before = this.#lots.filter(
+      (lot) => lot.period !== null && lot.period < period && (lot.expiresAt ?? FAR) > this.now,
+    )
+    for (const lot of before.sort((a, b) => (b.period ?? 0) - (a.period ?? 0) || b.order - a.order)) {
+      const free = this.#free(lot)
+      const kept = Exact.min(free, room)
+      const aside = Exact.min(lot.left.minus(free), room.minus(kept))
+      room = room.isFinite() ? room.minus(kept).minus(aside) : room
+      lot.left = lot.left.minus(free).plus(kept)
+      const lives = kept.plus(aside).gt(0) || !room.isFinite()
+      if (!lives) lot.expiresAt = this.now
+      else if (lot.expiresAt !== null && expiresAt !== null)
+        lot.expiresAt = Math.max(lot.expiresAt, expiresAt)
+      else lot.expiresAt = null
     }
   }
+
+  #end(hold: ModelHold, state: ModelHold['state']): void {
+    hold.state = state
+    hold.parts = []
+    this.#due()
+  }
+
+  #raw(): Exact {
+    return this.#lots.reduce((all, { left }) => all.plus(left), ZERO).minus(this.debt)
+  }
+
+  /** Holds past their deadline free what they hold; then nothing free outlives its expiry. */
+  #due(): void {
+    for (const hold of this.holds) {
+      if (hold.state === 'open' && hold.endsAt <= this.now) {
+        hold.state = 'lapsed'
+        hold.parts = []
+      }
+    }
+    for (const lot of this.#lots) {
+      if (lot.expiresAt !== null && lot.expiresAt <= this.now) lot.left = lot.left.minus(this.#free(lot))
+    }
+  }
+}
+
+/** Takes an amount off the front of some parts, as far as they go, and answers what it took of which. */
+function take(parts: Draw[], amount: Exact): Draw[] {
+  const taken: Draw[] = []
+  let left = amount
+  for (const part of parts) {
+    const one = Exact.min(part.amount, left)
+    if (one.lte(0)) continue
+    part.amount = part.amount.minus(one)
+    left = left.minus(one)
+    taken.push({ lot: part.lot, amount: one })
+  }
+  return taken
 }
