@@ -194,7 +194,7 @@ returns table (lot_id text, taken numeric, place bigint) language sql stable as 
     from (select l.id, l.remaining - l.held as free,
                  sum(l.remaining - l.held) over (order by l.expires_at asc nulls last, l.priority, l.granted_at, l.id)
                    - (l.remaining - l.held) as before
-            from lot l where l.account_id = p_account and l.remaining > 0 and l.remaining > l.held) burn
+            from lot l where l.account_id = p_account and l.live and l.remaining > l.held) burn
    where before < p_amount
 $$;
 
