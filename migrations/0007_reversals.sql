@@ -126,7 +126,7 @@ language sql stable security definer set search_path = public, pg_temp as $$
      where h.account_id = p_account and h.state = 'open' and h.expires_at <= clock.now group by r.lot_id
   ), live as (
     select lot.*, lot.held - coalesce(ended.amount, 0) as reserved, lot.expires_at <= clock.now as expired
-      from clock, lot left join ended on ended.lot_id = lot.id where lot.account_id = p_account and lot.remaining > 0
+      from clock, lot left join ended on ended.lot_id = lot.id where lot.account_id = p_account and lot.live
   ), counted as (
     select live.*, case when expired then reserved else remaining end as counts,
            case when expired then 0 else remaining - reserved end as free from live

@@ -37,6 +37,11 @@ export function parseCredits(text: string): Exact {
 
 /** The one way to write credits: plain notation without trailing zeros ("12.5", "0.00000001", "-3"). */
 export function formatCredits(amount: Exact | string): string {
-  const text = new Exact(amount).toFixed()
+  if (typeof amount === 'string' && !PLAIN_STORED.test(amount)) return formatCredits(new Exact(amount))
+  const text = typeof amount === 'string' ? amount.replace(TRAILING_ZEROS, '') : amount.toFixed()
   return text === '-0' ? '0' : text
 }
+
+/** How Postgres writes a `numeric`: no more than a cut is needed, which spends are in too great a hurry to divide. */
+const PLAIN_STORED = /^-?(0|[1-9]\d*)\.\d+$/
+const TRAILING_ZEROS = /\.?0+$/

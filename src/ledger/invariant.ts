@@ -87,6 +87,15 @@ export const INVARIANTS: Invariant[] = [
            group by w.account_id, w.held having w.held <> coalesce(sum(l.held), 0)`,
   },
   {
+    name: 'each posting says what it is, between its customer and a system account',
+    why: 'where credits come from and go to is never a riddle',
+    sql: `select account_id, seq, kind, from_account, to_account, feature, reason_code from posting
+           where seq < 1 or kind not in ('grant', 'spend', 'capture', 'reversal', 'lapse')
+              or (kind in ('grant', 'reversal')) <> (to_account = account_id)
+              or (case when to_account = account_id then from_account else to_account end) not like 'system:%'
+              or not feature ~ '^[a-z0-9][a-z0-9._-]{0,63}$' or not reason_code ~ '^[a-z][a-z0-9_]{0,63}$'`,
+  },
+  {
     name: 'what a lot holds is what open holds set aside',
     why: 'what a hold reserved is there when it is captured',
     sql: `select l.id, l.account_id, l.held, coalesce(h.amount, 0) as set_aside

@@ -29,7 +29,12 @@ interface Waiting {
 interface Lane {
   waiting: Waiting[]
   busy: boolean
+  /** how many batches to come look for every key first */
+  careful: number
 }
+
+/** Keys that are known come in storms, when callers retry. */
+const CAREFUL_FOR = 50
 
 export class SpendQueue {
   readonly #database: Queryable
@@ -43,7 +48,7 @@ export class SpendQueue {
     { lanes = 2, batchMax = 256, waitingMax = 10_000 }: SpendQueueOptions = {},
   ) {
     this.#database = database
-    this.#lanes = Array.from({ length: lanes }, () => ({ waiting: [], busy: false }))
+    this.#lanes = Array.from({ length: lanes }, () => ({ waiting: [], busy: false, careful: 0 }))
     this.#batchMax = batchMax
     this.#waitingMax = waitingMax
   }
@@ -70,7 +75,7 @@ export class SpendQueue {
       const batch = takeBatch(lane.waiting, this.#batchMax)
       const [only] = batch
       if (batch.length === 1 && only !== undefined) await this.#single(only)
-      else await this.#many(batch)
+      else await this.#many(lane, batch)
       this.#waiting -= batch.length
     }
     lane.busy = false
@@ -81,16 +86,21 @@ export class SpendQueue {
     await spend(this.#database, input).then(resolve, reject)
   }
 
-  async #many(batch: Waiting[]): Promise<void> {
+  async #many(lane: Lane, batch: Waiting[]): Promise<void> {
+    const inputs = batch.map(({ input }) => input)
+    const careful = lane.careful > 0
+    if (careful) lane.careful -= 1
     let answers: (SpendResult | Refusal)[]
     try {
-      answers = await spendMany(
-        this.#database,
-        batch.map(({ input }) => input),
-      )
-    } catch {
-      // One of them, or the connection. Nobody knows what was committed, but each key does: each is asked by itself.
-      for (const one of batch) await this.#single(one)
+      answers = await spendMany(this.#database, inputs, careful).catch(async (error: unknown) => {
+        if (isAboutOne(error)) throw error
+        // A key was known, or nobody knows what was committed: the keys do.
+        if (isKnownKey(error)) lane.careful = CAREFUL_FOR
+        return await spendMany(this.#database, inputs, true)
+      })
+    } catch (error) {
+      if (isAboutOne(error) || isKnownKey(error)) for (const one of batch) await this.#single(one)
+      else for (const { reject } of batch) reject(error)
       return
     }
     batch.forEach(({ resolve, reject }, index) => {
@@ -111,12 +121,24 @@ export class SpendQueue {
 /** The callers at the front of a lane, until one whose key is in the batch already: it gets the answer of the first. */
 function takeBatch(waiting: Waiting[], max: number): Waiting[] {
   const keys = new Set<string>()
-  let size = 0
   for (const { input } of waiting) {
+    if (keys.size === max) break
     const key = `${input.account} ${input.key}`
-    if (size === max || keys.has(key)) break
+    if (keys.has(key)) break
     keys.add(key)
-    size += 1
   }
-  return waiting.splice(0, size)
+  return waiting.splice(0, keys.size)
+}
+
+/** Postgres refused the batch for something in one of its spends (22 data, 23 constraint) or too many lots (54). */
+function isAboutOne(error: unknown): boolean {
+  return !isKnownKey(error) && /^(22|23|54)/.test(codeOf(error))
+}
+
+function isKnownKey(error: unknown): boolean {
+  return codeOf(error) === '23505'
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
 }

@@ -50,6 +50,8 @@ export async function startPostgres(input: {
   dataDir: string
   port: number
   log: Logger
+  /** beside our own, for measurements: as on a server of its own */
+  settings?: Record<string, string>
 }): Promise<Postgres> {
   const { dataDir, port, log } = input
   const folder = join(dataDir, 'postgres')
@@ -63,7 +65,10 @@ export async function startPostgres(input: {
   if (!existsSync(cluster)) await makeCluster(cluster, password, programs)
 
   const { command, args, ...identity } = programs.invoke('postgres')
-  const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  const settings = Object.entries({ ...SETTINGS, ...input.settings }).flatMap(([name, value]) => [
+    '-c',
+    `${name}=${value}`,
+  ])
   const server = await startServer({
     command,
     args: [...args, '-D', cluster, '-p', String(port), ...settings],

@@ -17,6 +17,7 @@ const FILLED = 'each lot was filled once, with what it was granted'
 const DEBT = 'debt is what lots could not cover'
 const OWNER = 'a lot belongs to the wallet whose postings move it'
 const HELD = 'what is held is held in lots'
+const SHAPE = 'each posting says what it is, between its customer and a system account'
 const ASIDE = 'what a lot holds is what open holds set aside'
 const DUE = 'a wallet knows when something is next due'
 const EXPIRED = 'nothing was drawn from a lot after it had expired'
@@ -63,6 +64,16 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     'a lot has a credit that no posting brought',
     'update lot set remaining = remaining + 1 where id = :plan',
     [LOTS, MOVED],
+  ],
+  [
+    'a posting is of a kind that nobody knows',
+    `update posting set kind = 'gift' where account_id = :a and seq = 2`,
+    [SHAPE],
+  ],
+  [
+    'a feature is a free text',
+    `update posting set feature = 'For Grace' where account_id = :a and seq = 3`,
+    [SHAPE],
   ],
   [
     'a posting is missing',

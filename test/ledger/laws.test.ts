@@ -146,7 +146,7 @@ describe('the laws of the ledger at their edges', () => {
       await hold('1')
       const calls = [
         `select ledger_spend($1, 'k', 'h', $2, null, 't', true)`,
-        `select ledger_spend_many(array[$1], '{k}', '{h}', array[$2::numeric], '{null}', '{t}', '{t}', '{null}')`,
+        `select ledger_spend_many(array[$1], '{k}', '{h}', array[$2::numeric], '{null}', '{t}', '{t}', '{null}', true)`,
         `select ledger_hold($1, 'k', 'h', $2, 60, null, 't', null)`,
         `select ledger_capture((select id from hold where account_id = $1), 'k', 'h', $2, true, true, null, 't', null)`,
         `select ledger_reverse($1, 1, 'k', 'h', $2, 't', 't', null)`,
@@ -260,17 +260,6 @@ describe('law 9: expired is gone at that instant', () => {
   })
   afterEach(() => assertBooks(database))
 
-  /**
-   * The lone spend reads the wall itself, in the same statement as its key; it is years behind this clock. Time never runs
-   * backwards in a wallet, so that it spends at the wallet's own time: this puts it to the clock's.
-   */
-  const reach = async (ms: number) => {
-    await advanceClock(database, ms)
-    await database.owner.query(
-      'update wallet set touched_at = greatest(touched_at, business_now()) where account_id = $1',
-      [account],
-    )
-  }
   const seen = async () => (await readBalance(database.pool, account))?.available
   const one = (key: string) => ({ account, key, amount: parseCredits('1'), actor: 'test' })
   const kinds = async () =>
@@ -279,11 +268,11 @@ describe('law 9: expired is gone at that instant', () => {
 
   it('not a millisecond before and not a millisecond after, for whoever reads and whoever spends', async () => {
     await give(database.pool, account, '5', { expiresAt: await fromNow(database, 1000) })
-    await reach(999)
+    await advanceClock(database, 999)
     assert.equal(await seen(), '5')
     await spend(database.pool, one('in time'))
     await spendMany(database.pool, [one('in a batch')])
-    await reach(1)
+    await advanceClock(database, 1)
     assert.equal(await seen(), '0')
     await assert.rejects(spend(database.pool, one('late')), refused)
     assert.deepEqual((await kinds())[0], 'lapse -3')
@@ -300,7 +289,7 @@ describe('law 9: expired is gone at that instant', () => {
   it('a lot that expires between hold and capture is captured from, and what is freed of it lapses then', async () => {
     await give(database.pool, account, '5', { expiresAt: await fromNow(database, 1000) })
     const { id: hold } = await place(database.pool, account, '4', { seconds: 2 })
-    await reach(1000)
+    await advanceClock(database, 1000)
     const answer = await captureHold(database.pool, {
       hold,
       key: 'c',
@@ -324,7 +313,7 @@ describe('law 9: expired is gone at that instant', () => {
       })
     await give(database.pool, account, '5', { expiresAt: await fromNow(database, 2000) })
     const { id: hold } = await place(database.pool, account, '5', { seconds: 2 })
-    await reach(1999)
+    await advanceClock(database, 1999)
     assert.equal((await readHold(database.pool, hold)).status, 'open')
     assert.equal(await seen(), '0')
     await capture(hold, '2', false)
@@ -332,7 +321,7 @@ describe('law 9: expired is gone at that instant', () => {
     const { status, closedAt, expiresAt } = await readHold(database.pool, hold)
     assert.deepEqual([status, closedAt], ['lapsed', expiresAt])
     assert.deepEqual((await readBalance(database.pool, account))?.held, '0')
-    await reach(0)
+    await advanceClock(database, 0)
     await assert.rejects(capture(hold, '1', false), refused)
     assert.deepEqual(await kinds(), ['lapse -3', 'capture -2', 'grant 5'])
     // what is there by then pays for it, as often as it takes

@@ -1,0 +1,59 @@
+/**
+ * Fills a database as its owner: wallets with ten lots each, a history of postings that balances, and beside them the
+ * two tables of the bare statement with as many rows.
+ */
+import { connect } from '../src/store/connect.ts'
+
+/** Wallets that are spread over; the hot one is the first. */
+export const ACCOUNTS = 10_000
+const LOTS = 10
+
+/** The account with this number. */
+export const accountOf = (n: number): string => `acc_${n.toString(16).padStart(32, '0')}`
+
+/**
+ * @param postings how many, over all accounts: ten grants each and then spends
+ */
+export async function seed(ownerUrl: string, postings: number): Promise<void> {
+  const pool = connect(ownerUrl, 1)
+  const spends = Math.max(0, Math.round(postings / ACCOUNTS) - LOTS)
+  const id = (n: string) => `'acc_' || lpad(to_hex(${n}), 32, '0')`
+  try {
+    await pool.query('set statement_timeout = 0')
+    await pool.query(`
+      create table bare_wallet (id integer primary key, balance numeric(24, 8) not null) with (fillfactor = 70);
+      create table bare_ledger (id bigint generated always as identity primary key, wallet integer not null,
+        amount numeric(24, 8) not null, key text not null unique, at timestamptz not null default now());
+      grant select, insert, update on bare_wallet, bare_ledger to perennial_service`)
+    await pool.query(`insert into bare_wallet select n, 1e12 from generate_series(0, ${ACCOUNTS - 1}) n`)
+    await pool.query(`insert into bare_ledger (wallet, amount, key)
+      select n % ${ACCOUNTS}, 0.01, gen_random_uuid() from generate_series(1, ${postings}) n`)
+    await pool.query(`insert into account (id) select ${id('n')} from generate_series(0, ${ACCOUNTS - 1}) n`)
+    await pool.query(`
+      insert into lot (id, account_id, kind, key, granted, remaining, expires_at, granted_at)
+      select 'lot_' || lpad(to_hex(n * ${LOTS} + l), 32, '0'), ${id('n')}, 'goodwill', 'seed:' || l, 1e6,
+             case when l = 1 then 1e6 - ${spends} else 1e6 end, business_now() + l * interval '100 days', business_now()
+        from generate_series(0, ${ACCOUNTS - 1}) n, generate_series(1, ${LOTS}) l`)
+    await pool.query(`
+      insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash,
+                           actor, reason_code, lot_ids, lot_amounts, occurred_at)
+      select a.id, s, case when grants then 'grant' else 'spend' end,
+             case when grants then 'system:goodwill' else a.id end, case when grants then a.id else 'system:used' end,
+             case when grants then 1e6 else -1 end,
+             case when grants then s * 1e6 else ${LOTS} * 1e6 - (s - ${LOTS}) end,
+             case when grants then 'seed:' || s else 'spend:' || gen_random_uuid() end,
+             encode(sha256(int8send(s)), 'base64'), 'seed', 'seed',
+             array['lot_' || lpad(to_hex(a.n * ${LOTS} + case when grants then s else 1 end), 32, '0')],
+             array[case when grants then 1e6 else -1 end], now()
+        from generate_series(1, ${LOTS + spends}) s
+        cross join (select n, ${id('n')} as id from generate_series(0, ${ACCOUNTS - 1}) n) a
+        cross join lateral (select s <= ${LOTS} as grants) kind`)
+    await pool.query(`
+      update wallet w set seq = ${LOTS + spends}, balance = ${LOTS} * 1e6 - ${spends}, touched_at = now(),
+             next_lapse_at = (select min(expires_at) from lot where lot.account_id = w.account_id)`)
+    await pool.query('vacuum analyze')
+    await pool.query('checkpoint')
+  } finally {
+    await pool.end()
+  }
+}
