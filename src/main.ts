@@ -56,7 +56,7 @@ export function installRuntime(log: Logger): void {
 export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
   const gateway = createGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl))
-  const prices = parseCatalog(JSON.parse(await readFile(config.catalogFile ?? CATALOG, 'utf8')))
+  const catalog = parseCatalog(JSON.parse(await readFile(config.catalogFile ?? CATALOG, 'utf8')))
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
     async (error: Error) => {
@@ -65,7 +65,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     },
   )
   try {
-    await ensureCatalog(pool, gateway, prices)
+    await ensureCatalog(pool, gateway, catalog)
     const client = new Client({ connection, namespace: config.temporalNamespace })
     await registerAttributes(client, config.temporalNamespace)
     const reach = { client, taskQueue: config.taskQueue }

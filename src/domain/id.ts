@@ -27,6 +27,17 @@ export const stripeKey = {
   cancel: (command: string) => `perennial:cancel:${command}`,
 } as const
 
+/** What a price is found by, here and in Stripe. The version is in it: new terms are a new price, the old one stays. */
+export const lookupKey = {
+  price: (plan: string, interval: 'month' | 'year', commitmentMonths: number | null, version: string) =>
+    commitmentMonths === null
+      ? `${plan}.${interval}.${version}`
+      : `${plan}.${interval}.commit${commitmentMonths}.${version}`,
+  pack: (pack: string, version: string) => `pack.${pack}.${version}`,
+  /** Of a free plan, which is nowhere but here. */
+  free: (plan: string, version: string) => `free.${plan}.${version}`,
+} as const
+
 /** Ids of workflows: paste them into the Temporal UI. A subscription's is Stripe's own. */
 export const workflowId = {
   subscription: (subscription: string) => subscription,

@@ -25,8 +25,11 @@ export interface GrantInput {
   expiresAt?: string | undefined
   /** lower burns first among lots that expire together */
   priority?: number
-  /** a recurring lot: its successor (same subscription, later period) lapses it */
-  recurring?: { subscription: string; periodStart: string } | undefined
+  /**
+   * A recurring lot: its successor (same subscription, later period) lapses what is left of it, but for `carry`:
+   * how many credits of earlier periods live on beside the new ones; nothing unless told.
+   */
+  recurring?: { subscription: string; periodStart: string; carry?: string | undefined } | undefined
   payment?: string | undefined
   actor: string
   reasonCode: string

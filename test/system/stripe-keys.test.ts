@@ -5,6 +5,11 @@ import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe
 import { createGateway, type Gateway, stripeClient } from '../../src/stripe/gateway.ts'
 
 const PRICE: CatalogPrice = {
+  kind: 'plan',
+  tier: 1,
+  renewal: { rule: 'replace' },
+  commitmentMonths: null,
+  trial: null,
   lookupKey: 'tier_2_20.month.v1',
   plan: 'tier_2_20',
   planName: 'Starter',
