@@ -1,5 +1,4 @@
 /** Where processes begin: `main.ts api | worker | all`. Reads the config, builds the dependencies, passes them in. */
-import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import {
@@ -11,16 +10,17 @@ import {
   Worker,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
-import { ensureCatalog } from './activities/catalog.ts'
+import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
+import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
-import { parseCatalog } from './domain/catalog.ts'
 import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
+import { createPriceGateway } from './stripe/price.ts'
 import { ATTRIBUTE } from './workflows/message.ts'
 import { ensureSchedules } from './workflows/schedule.ts'
 
@@ -38,7 +38,6 @@ export interface Running {
   stop(): Promise<void>
 }
 
-const CATALOG = new URL('../catalog.json', import.meta.url)
 const WORKFLOWS = fileURLToPath(
   new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
 )
@@ -55,8 +54,10 @@ export function installRuntime(log: Logger): void {
 /** Runs workflows and activities. Registers search attributes, prices and schedules before it takes work. */
 export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
-  const gateway = createGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl))
-  const catalog = parseCatalog(JSON.parse(await readFile(config.catalogFile ?? CATALOG, 'utf8')))
+  const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl)
+  const gateway = createGateway(stripeApi)
+  const prices = createPriceGateway(stripeApi)
+  const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
     async (error: Error) => {
@@ -65,7 +66,9 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     },
   )
   try {
-    await ensureCatalog(pool, gateway, catalog)
+    if (stripe.sandboxUrl !== undefined) await ensureCatalog(pool, prices, catalog)
+    else if (!(await checkCatalog(pool, catalog)))
+      log.warn('the catalogue file is not what is sold: run perennial catalog sync')
     const client = new Client({ connection, namespace: config.temporalNamespace })
     await registerAttributes(client, config.temporalNamespace)
     const reach = { client, taskQueue: config.taskQueue }
@@ -78,6 +81,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createSubscriptionActivities({ pool, gateway }),
         ...createCheckoutActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
+        ...createDriftActivities({ pool, prices }),
       },
       maxCachedWorkflows: 500,
       maxConcurrentActivityTaskExecutions: 16,

@@ -90,3 +90,11 @@ export function readTerms(kept: KeptTerms): PriceTerms {
     ...kept,
   }
 }
+
+/** Whatever may be found under a lookup key. */
+export type Kept = KeptTerms | FreeTerms | PackTerms
+
+/** Kept terms of any kind, in full. */
+export function readKept(kept: Kept): Terms {
+  return kept.kind === 'free' || kept.kind === 'pack' ? kept : readTerms(kept)
+}

@@ -1,6 +1,7 @@
 /** What the catalogue sells and has sold: which Stripe price is what, with the terms it was sold under. */
 import type { Catalog } from '../domain/catalog.ts'
-import { type KeptTerms, type PriceTerms, readTerms, type Terms } from '../domain/plan.ts'
+import type { KeptPrice } from '../domain/catalog-sync.ts'
+import { type Kept, type KeptTerms, type PriceTerms, readTerms, type Terms } from '../domain/plan.ts'
 import type { Queryable } from './connect.ts'
 
 /** Keeps terms for ever. Terms that were kept before stay: subscribers keep what they bought. */
@@ -29,14 +30,19 @@ export async function completeTerms(database: Queryable, terms: Terms): Promise<
   ])
 }
 
-/** Makes these the ones on sale, and no others. What was sold before is kept, and is sold no more. */
-export async function putOnSale(client: Queryable, lookupKeys: string[]): Promise<void> {
+/**
+ * Makes these the ones on sale, and no others. What was sold before is kept, and is sold no more.
+ * @returns how many are on sale then: those that are not kept are not
+ */
+export async function putOnSale(client: Queryable, lookupKeys: string[]): Promise<number> {
   await client.query('update catalog_price set on_sale = false where on_sale and lookup_key <> all($1)', [
     lookupKeys,
   ])
   await client.query('update catalog_price set on_sale = true where not on_sale and lookup_key = any($1)', [
     lookupKeys,
   ])
+  const { rowCount } = await client.query('select 1 from catalog_price where on_sale')
+  return rowCount ?? 0
 }
 
 /** Writes down which catalogue is in force, and its limits. */
@@ -61,15 +67,9 @@ export async function termsOf(database: Queryable, prices: string[]): Promise<Re
   return Object.fromEntries(rows.map((row) => [row.price_id, readTerms(row.terms)]))
 }
 
-/** What is kept under a lookup key: the terms as they stand in the row, and whether they are on sale. */
-export interface KeptPrice {
-  terms: KeptTerms | Terms
-  onSale: boolean
-}
-
 /** What is kept under these lookup keys, and whatever else is on sale. */
 export async function keptPrices(database: Queryable, lookupKeys: string[]): Promise<Map<string, KeptPrice>> {
-  const { rows } = await database.query<{ lookup_key: string; terms: KeptTerms | Terms; on_sale: boolean }>(
+  const { rows } = await database.query<{ lookup_key: string; terms: Kept; on_sale: boolean }>(
     'select lookup_key, terms, on_sale from catalog_price where on_sale or lookup_key = any($1) order by lookup_key',
     [lookupKeys],
   )

@@ -7,6 +7,7 @@ import {
   type KeptTerms,
   type PackTerms,
   type PriceTerms,
+  readKept,
   readTerms,
   type Terms,
 } from '../domain/plan.ts'
@@ -17,7 +18,7 @@ import { catalog, catalogPrice, orm, run } from './schema.ts'
 export async function listOnSale(database: Queryable): Promise<Terms[]> {
   const rows = await run(
     orm(database)
-      .select({ kind: catalogPrice.kind, terms: catalogPrice.terms })
+      .select({ terms: catalogPrice.terms })
       .from(catalogPrice)
       .where(eq(catalogPrice.onSale, true))
       .orderBy(
@@ -27,7 +28,7 @@ export async function listOnSale(database: Queryable): Promise<Terms[]> {
         sql`${catalogPrice.commitmentMonths} nulls first`,
       ),
   )
-  return rows.map((row) => (row.kind === 'plan' ? readTerms(row.terms as KeptTerms) : (row.terms as Terms)))
+  return rows.map((row) => readKept(row.terms))
 }
 
 /** The terms a plan is sold under without commitment; undefined when it is not on sale at this interval. */

@@ -17,7 +17,7 @@ import {
   timestamp,
 } from 'drizzle-orm/pg-core'
 import type { Limits } from '../domain/catalog.ts'
-import type { KeptTerms, Terms } from '../domain/plan.ts'
+import type { Kept, Terms } from '../domain/plan.ts'
 import type { Client, Queryable } from './connect.ts'
 
 /** A query builder over a pool, or over a client inside a transaction. */
@@ -78,7 +78,7 @@ export const catalogPrice = pgTable('catalog_price', {
   plan: text('plan').notNull(),
   interval: text('interval').$type<'month' | 'year'>(),
   version: text('version').notNull(),
-  terms: jsonb('terms').$type<KeptTerms | Terms>().notNull(),
+  terms: jsonb('terms').$type<Kept>().notNull(),
   onSale: boolean('on_sale').notNull().default(false),
   kind: text('kind').$type<Terms['kind']>().notNull().default('plan'),
   commitmentMonths: integer('commitment_months'),
