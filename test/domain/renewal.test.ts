@@ -178,7 +178,10 @@ describe('what a renewal leaves alive', () => {
 
   it('is nothing for months and terms that were written before there was a rule', () => {
     const { entitlements } = decide(termsOf(undefined, 'year'), [invoice(0, 1, 12)])
-    const old = entitlements.map(({ carry: _, ...rest }) => rest)
+    const old = entitlements.map((each) => {
+      const { carry: _carry, ...rest } = each
+      return rest
+    })
     const { grants } = decide(termsOf(undefined, 'year'), [], { at: month(0), pending: old })
     assert.equal(grants[0]?.carry, '0')
   })
