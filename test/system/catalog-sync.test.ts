@@ -92,7 +92,7 @@ describe('the catalogue and Stripe', () => {
     await sync()
     const made = await everyPrice()
     assert.deepEqual(
-      made.map((price) => price.lookup_key).sort(),
+      made.map((price) => price.lookup_key ?? '').sort(),
       [...file.prices, ...file.packs].map(({ lookupKey }) => lookupKey).sort(),
     )
     assert.equal((await all(stripe.products.list())).length, 7 + 6)
