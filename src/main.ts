@@ -66,7 +66,9 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     },
   )
   try {
-    if (stripe.sandboxUrl !== undefined) await ensureCatalog(pool, prices, catalog)
+    // no activity yet: nobody but the client itself would try again
+    const patient = createPriceGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl, 2))
+    if (stripe.sandboxUrl !== undefined) await ensureCatalog(pool, patient, catalog)
     else if (!(await checkCatalog(pool, catalog)))
       log.warn('the catalogue file is not what is sold: run perennial catalog sync')
     const client = new Client({ connection, namespace: config.temporalNamespace })
