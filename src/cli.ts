@@ -2,12 +2,19 @@
 import { Command, Option } from 'commander'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline/promises'
+import { Listr } from 'listr2'
+import { planCatalog, readCatalog, stepsInStripe, takeStep, writeDown } from './activities/catalog.ts'
 import { type Config, readConfig } from './config.ts'
+import { inWords, termsInWords } from './domain/catalog-words.ts'
 import { INVARIANTS, violations } from './ledger/invariant.ts'
 import { createApiKey, listApiKeys, revokeApiKey, type Scope, SCOPES } from './store/api-key.ts'
 import { connect, type Pool } from './store/connect.ts'
 import { parkedEvents, unparkEvent } from './store/inbox.ts'
 import { migrate } from './store/migrate.ts'
+import { catalogInForce, listOnSale } from './store/price-list.ts'
+import { stripeClient } from './stripe/gateway.ts'
+import { createPriceGateway } from './stripe/price.ts'
 
 const program = new Command('perennial').description('durable prepaid-credit billing').showHelpAfterError()
 
@@ -88,6 +95,76 @@ inbox
       say(`${event} will be tried again within half a minute`)
     }),
   )
+
+const catalog = program.command('catalog').description('plans, prices and packs')
+catalog
+  .command('sync')
+  .description(
+    'make what is sold, here and in Stripe, what the file says; the difference is shown first (writes)',
+  )
+  .option('--check', 'change nothing; exit with 1 when there is a difference')
+  .option('-y, --yes', 'do not ask')
+  .action((options: { check?: true; yes?: true }) => withPool((pool) => syncCatalog(pool, options)))
+catalog
+  .command('show')
+  .description('what is on sale')
+  .action(() =>
+    withPool(async (pool) => {
+      const inForce = await catalogInForce(pool)
+      if (inForce === undefined) return say('nothing is on sale yet: perennial catalog sync')
+      const { version, currency, limits } = inForce
+      say(`catalogue ${version}`)
+      for (const terms of await listOnSale(pool))
+        say(`  ${terms.lookupKey.padEnd(34)} ${termsInWords(terms)}`)
+      say(
+        `one purchase ${limits.purchaseMin} to ${limits.purchaseMax} ${currency}, a day ${limits.purchaseDayMax}`,
+      )
+      say(`one grant without the scope grants:large at most ${limits.grantMax} credits`)
+    }),
+  )
+
+/** Shows what differs, asks, and does it step by step. What was done stays when a step fails: run it again. */
+async function syncCatalog(pool: Pool, { check, yes }: { check?: true; yes?: true }): Promise<void> {
+  const config = readConfig()
+  const file = await readCatalog(config.catalogFile)
+  const stripe = createPriceGateway(stripeOf(config))
+  const plan = await planCatalog(pool, stripe, file)
+  for (const key of plan.inPlace) say(`  =  ${'already there'.padEnd(16)} ${key}`)
+  for (const [what, which] of plan.steps.map(inWords)) say(`  +  ${what.padEnd(16)} ${which}`)
+  for (const { lookupKey, why } of plan.conflicts) say(`  !  ${'differs'.padEnd(16)} ${lookupKey}: ${why}`)
+  if (plan.conflicts.length > 0) fail('nothing was done: the lines with ! are for a person to settle')
+  if (plan.steps.length === 0) say('there is no difference')
+  if (check) {
+    if (plan.steps.length > 0) process.exitCode = 1
+    return
+  }
+  if (plan.steps.length > 0 && !yes && !(await agrees('do it?'))) fail('nothing was done')
+  const tasks = stepsInStripe(plan).map((step) => ({
+    title: inWords(step).join(' '),
+    task: () => takeStep(pool, stripe, step),
+  }))
+  const last = { title: 'write down what is sold', task: () => writeDown(pool, file, plan, 'operator') }
+  await new Listr([...tasks, last], { fallbackRenderer: 'simple' }).run().catch((error: Error) => {
+    fail(`${error.message}\nwhat was done stays; run it again for the rest`)
+  })
+}
+
+/** Stripe by STRIPE_SECRET_KEY, or the sandbox of a running `npm start`, which takes any test key. */
+function stripeOf({ stripeSecretKey, stripeApiUrl, stripeSandboxPort }: Config) {
+  const retries = 2
+  if (stripeSecretKey !== undefined) return stripeClient(stripeSecretKey, stripeApiUrl, retries)
+  return stripeClient('sk_test_perennial_sandbox', `http://127.0.0.1:${stripeSandboxPort}`, retries)
+}
+
+async function agrees(question: string): Promise<boolean> {
+  if (!process.stdin.isTTY) fail('nobody can be asked here: pass --yes, or --check to change nothing')
+  const terminal = createInterface({ input: process.stdin, output: process.stdout })
+  try {
+    return /^y(es)?$/i.test((await terminal.question(`${question} [y/N] `)).trim())
+  } finally {
+    terminal.close()
+  }
+}
 
 /** The database of DATABASE_URL, or the one that `npm start` keeps in the data folder. */
 function ownerUrl(config: Config): string {

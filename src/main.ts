@@ -1,5 +1,4 @@
 /** Where processes begin: `main.ts api | worker | all`. Reads the config, builds the dependencies, passes them in. */
-import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import {
@@ -11,16 +10,17 @@ import {
   Worker,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
-import { ensureCatalog } from './activities/catalog.ts'
+import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
+import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
-import { parseCatalog } from './domain/catalog.ts'
 import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
+import { createPriceGateway } from './stripe/price.ts'
 import { ATTRIBUTE } from './workflows/message.ts'
 import { ensureSchedules } from './workflows/schedule.ts'
 
@@ -38,9 +38,6 @@ export interface Running {
   stop(): Promise<void>
 }
 
-/** Credits of one goodwill or promotion grant, without the scope for larger ones. */
-const GRANT_MAX = '1000'
-const CATALOG = new URL('../catalog.json', import.meta.url)
 const WORKFLOWS = fileURLToPath(
   new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
 )
@@ -57,8 +54,10 @@ export function installRuntime(log: Logger): void {
 /** Runs workflows and activities. Registers search attributes, prices and schedules before it takes work. */
 export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
-  const gateway = createGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl))
-  const prices = parseCatalog(JSON.parse(await readFile(config.catalogFile ?? CATALOG, 'utf8')))
+  const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl)
+  const gateway = createGateway(stripeApi)
+  const prices = createPriceGateway(stripeApi)
+  const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
     async (error: Error) => {
@@ -67,7 +66,11 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     },
   )
   try {
-    await ensureCatalog(pool, gateway, prices)
+    // no activity yet: nobody but the client itself would try again
+    const patient = createPriceGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl, 2))
+    if (stripe.sandboxUrl !== undefined) await ensureCatalog(pool, patient, catalog)
+    else if (!(await checkCatalog(pool, catalog)))
+      log.warn('the catalogue file is not what is sold: run perennial catalog sync')
     const client = new Client({ connection, namespace: config.temporalNamespace })
     await registerAttributes(client, config.temporalNamespace)
     const reach = { client, taskQueue: config.taskQueue }
@@ -80,6 +83,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createSubscriptionActivities({ pool, gateway }),
         ...createCheckoutActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
+        ...createDriftActivities({ pool, prices }),
       },
       maxCachedWorkflows: 500,
       maxConcurrentActivityTaskExecutions: 16,
@@ -115,7 +119,7 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     pool,
     reach: { client, taskQueue: config.taskQueue },
     webhookSecrets: stripe.webhookSecrets,
-    grantMax: GRANT_MAX,
+    grantMax: '1000',
     livemode: /^[sr]k_live_/.test(stripe.apiKey),
     apiVersion: API_VERSION,
     log,

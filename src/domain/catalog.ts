@@ -1,6 +1,8 @@
-/** The catalogue file: plans, prices and terms as configuration, never code. Checked whole before anything starts. */
+/** The catalogue file: plans, packs, prices and terms as configuration, never code. Checked whole before it is used. */
 import { z } from 'zod'
-import type { Interval, PriceTerms } from './plan.ts'
+import { relations } from './catalog-relation.ts'
+import { lookupKey } from './id.ts'
+import type { FreeTerms, PackTerms, PriceTerms, Renewal, Trial } from './plan.ts'
 
 const slug = z.string().regex(/^[a-z0-9][a-z0-9_]{0,62}$/, 'a slug: lower-case letters, digits and _')
 const minor = z
@@ -10,76 +12,165 @@ const credits = z
   .string()
   .regex(/^(0|[1-9]\d{0,11})(\.\d{1,8})?$/, 'a plain decimal as a string')
   .refine((text) => /[1-9]/.test(text), 'more than zero credits')
+const name = z.string().min(1).max(100)
+const graceHours = z
+  .int()
+  .min(1)
+  .max(24 * 60)
+  .describe('how long credits outlive their period while a renewal settles')
+const discountRule = z.enum(['full', 'proportional'])
 
-const planSchema = z.strictObject({
-  key: slug,
-  name: z.string().min(1).max(100),
-  group: slug.default('default'),
-  credits: credits.describe('credits a month and seat'),
-  grace_hours: z
-    .int()
-    .min(1)
-    .max(24 * 60)
-    .optional(),
-  discount_rule: z.enum(['full', 'proportional']).optional(),
-  prices: z
-    .array(z.strictObject({ interval: z.enum(['month', 'year']), unit_amount: minor }))
-    .min(1)
-    .refine(
-      (prices) => new Set(prices.map((price) => price.interval)).size === prices.length,
-      'one price an interval',
-    ),
+const renewal = z
+  .discriminatedUnion('rule', [
+    z.strictObject({ rule: z.literal('replace') }),
+    z.strictObject({ rule: z.literal('roll_over'), limit: credits.describe('of credits a seat') }),
+    z.strictObject({ rule: z.literal('keep') }),
+  ])
+  .describe('what becomes of credits that are left when the next month’s arrive')
+
+const price = z.strictObject({
+  interval: z.enum(['month', 'year']),
+  unit_amount: minor,
+  commitment_months: z.int().min(2).max(120).optional(),
 })
 
-const catalogSchema = z.strictObject({
+const trial = z.strictObject({ days: z.int().min(1).max(365), credits, card_required: z.boolean() })
+
+const plan = z.strictObject({
+  key: slug,
+  name,
+  group: slug.default('default'),
+  tier: z.int().min(0).max(1_000).describe('rank in its group: more is higher'),
+  credits: credits.describe('credits a month and seat'),
+  free: z.literal(true).optional().describe('monthly credits without a price and without Stripe'),
+  prices: z.array(price).default([]),
+  grace_hours: graceHours.optional(),
+  discount_rule: discountRule.optional(),
+  renewal: renewal.optional(),
+  trial: trial.optional(),
+})
+
+const pack = z.strictObject({ key: slug, name, credits, unit_amount: minor })
+
+const limits = z.strictObject({
+  grant_max: credits.describe(
+    'most credits of one goodwill or promotion grant without the scope grants:large',
+  ),
+  purchase_min: minor,
+  purchase_max: minor,
+  purchase_day_max: minor.describe('most that one account may buy in a day'),
+})
+
+const catalogFile = z.strictObject({
   version: slug,
   currency: z.string().regex(/^[a-z]{3}$/, 'an ISO 4217 code in lower case'),
-  grace_hours: z
-    .int()
-    .min(1)
-    .max(24 * 60)
-    .describe('how long credits outlive their period while a renewal settles'),
-  discount_rule: z.enum(['full', 'proportional']),
-  plans: z
-    .array(planSchema)
-    .min(1)
-    .refine((plans) => new Set(plans.map((plan) => plan.key)).size === plans.length, 'plan keys are unique'),
+  grace_hours: graceHours,
+  discount_rule: discountRule,
+  renewal: renewal.default({ rule: 'replace' }),
+  limits,
+  plans: z.array(plan).min(1),
+  packs: z.array(pack).default([]),
 })
+
+type CatalogFile = z.infer<typeof catalogFile>
+type PlanOfFile = CatalogFile['plans'][number]
 
 /** One price to be found or made in Stripe: its terms but for Stripe's id. */
 export type CatalogPrice = Omit<PriceTerms, 'priceId'>
+export type CatalogPack = Omit<PackTerms, 'priceId'>
+
+/** What is sold within. Amounts in minor units of the catalogue's currency. */
+export interface Limits {
+  /** credits of one goodwill or promotion grant, without the scope for large ones */
+  grantMax: string
+  purchaseMin: string
+  purchaseMax: string
+  purchaseDayMax: string
+}
+
+/** The catalogue file, read. */
+export interface Catalog {
+  version: string
+  currency: string
+  limits: Limits
+  prices: CatalogPrice[]
+  free: FreeTerms[]
+  packs: CatalogPack[]
+}
 
 /**
  * Reads a catalogue.
  * @throws Error that lists every problem with its path
  */
-export function parseCatalog(json: unknown): CatalogPrice[] {
-  const parsed = catalogSchema.safeParse(json)
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map(
-      (issue) => `  ${issue.path.join('.') || '(top)'}: ${issue.message}`,
-    )
-    throw new Error(`the catalogue is not valid:\n${problems.join('\n')}`)
+export function parseCatalog(json: unknown): Catalog {
+  const parsed = catalogFile.safeParse(json)
+  const problems = [...(parsed.error?.issues ?? []), ...relations(json)]
+  if (!parsed.success || problems.length > 0) {
+    const lines = problems.map(({ path, message }) => `  ${path.join('.') || '(top)'}: ${message}`)
+    throw new Error(`the catalogue is not valid:\n${lines.join('\n')}`)
   }
-  const catalog = parsed.data
-  return catalog.plans.flatMap((plan) =>
-    plan.prices.map((price) => ({
-      lookupKey: lookupKey(plan.key, price.interval, catalog.version),
-      plan: plan.key,
-      planName: plan.name,
-      group: plan.group,
-      interval: price.interval,
-      version: catalog.version,
-      credits: plan.credits,
-      unitAmount: price.unit_amount,
-      currency: catalog.currency,
-      graceHours: plan.grace_hours ?? catalog.grace_hours,
-      discountRule: plan.discount_rule ?? catalog.discount_rule,
+  const file = parsed.data
+  return {
+    version: file.version,
+    currency: file.currency,
+    limits: {
+      grantMax: file.limits.grant_max,
+      purchaseMin: file.limits.purchase_min,
+      purchaseMax: file.limits.purchase_max,
+      purchaseDayMax: file.limits.purchase_day_max,
+    },
+    prices: file.plans.flatMap((each) => pricesOf(file, each)),
+    free: file.plans.filter((each) => each.free).map((each) => freeTerms(file, each)),
+    packs: file.packs.map((each) => ({
+      kind: 'pack',
+      lookupKey: lookupKey.pack(each.key, file.version),
+      pack: each.key,
+      packName: each.name,
+      version: file.version,
+      credits: each.credits,
+      unitAmount: each.unit_amount,
+      currency: file.currency,
     })),
-  )
+  }
 }
 
-/** What Stripe's price is found by. The version is in it: new terms are a new price, old subscribers keep theirs. */
-export function lookupKey(plan: string, interval: Interval, version: string): string {
-  return `${plan}.${interval}.${version}`
+function planTerms(file: CatalogFile, plan: PlanOfFile) {
+  return {
+    plan: plan.key,
+    planName: plan.name,
+    group: plan.group,
+    tier: plan.tier,
+    version: file.version,
+    credits: plan.credits,
+    graceHours: plan.grace_hours ?? file.grace_hours,
+    renewal: (plan.renewal ?? file.renewal) satisfies Renewal,
+  }
+}
+
+function pricesOf(file: CatalogFile, plan: PlanOfFile): CatalogPrice[] {
+  return plan.prices.map((price) => {
+    const commitmentMonths = price.commitment_months ?? null
+    return {
+      kind: 'plan',
+      lookupKey: lookupKey.price(plan.key, price.interval, commitmentMonths, file.version),
+      ...planTerms(file, plan),
+      interval: price.interval,
+      unitAmount: price.unit_amount,
+      currency: file.currency,
+      discountRule: plan.discount_rule ?? file.discount_rule,
+      commitmentMonths,
+      // whoever binds himself has made up his mind
+      trial: commitmentMonths === null ? trialTerms(plan) : null,
+    }
+  })
+}
+
+function trialTerms({ trial }: PlanOfFile): Trial | null {
+  if (trial === undefined) return null
+  return { days: trial.days, credits: trial.credits, cardRequired: trial.card_required }
+}
+
+function freeTerms(file: CatalogFile, plan: PlanOfFile): FreeTerms {
+  const key = lookupKey.free(plan.key, file.version)
+  return { kind: 'free', priceId: key, lookupKey: key, ...planTerms(file, plan) }
 }

@@ -40,9 +40,27 @@ export function spendNamed(id: string): { account: string; seq: string } | undef
 export const stripeKey = {
   customer: (account: string) => `perennial:customer:${account}`,
   checkout: (order: string) => `perennial:checkout:${order}`,
-  product: (plan: string) => `perennial:product:${plan}`,
+  product: (product: string) => `perennial:product:${product}`,
   price: (lookupKey: string) => `perennial:price:${lookupKey}`,
+  mend: (object: string, field: 'active' | 'name' | 'lookup_key') => `perennial:mend:${object}:${field}`,
   cancel: (command: string) => `perennial:cancel:${command}`,
+} as const
+
+/** What a price is found by, here and in Stripe. The version is in it: new terms are a new price, the old one stays. */
+export const lookupKey = {
+  price: (plan: string, interval: 'month' | 'year', commitmentMonths: number | null, version: string) =>
+    commitmentMonths === null
+      ? `${plan}.${interval}.${version}`
+      : `${plan}.${interval}.commit${commitmentMonths}.${version}`,
+  pack: (pack: string, version: string) => `pack.${pack}.${version}`,
+  /** Of a free plan, which is nowhere but here. */
+  free: (plan: string, version: string) => `free.${plan}.${version}`,
+} as const
+
+/** Ids of products in Stripe: ours to give, so that a plan and a pack have one each. */
+export const productId = {
+  plan: (plan: string) => `prod_perennial_plan_${plan}`,
+  pack: (pack: string) => `prod_perennial_pack_${pack}`,
 } as const
 
 /** Ids of workflows: paste them into the Temporal UI. A subscription's is Stripe's own. */

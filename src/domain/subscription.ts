@@ -15,7 +15,8 @@ import {
 import { formatCredits } from './credits.ts'
 import { creditsForLine } from './grant.ts'
 import { postingKey } from './id.ts'
-import type { Interval, PriceTerms } from './plan.ts'
+import { type Interval, type KeptTerms, type PriceTerms, readTerms } from './plan.ts'
+import { carriedOver, lapsesAt } from './renewal.ts'
 
 /** Stripe's subscription, as far as it decides anything. */
 export interface SubscriptionFacts {
@@ -67,7 +68,10 @@ export interface PendingEntitlement {
   amount: string
   dueAt: Instant
   periodEnd: Instant
-  expiresAt: Instant
+  /** null: never */
+  expiresAt: Instant | null
+  /** as of a grant; absent in histories that were recorded before there was a choice: nothing */
+  carry?: string
   payment: string
   source: Record<string, string>
 }
@@ -79,7 +83,7 @@ export interface Observation {
   /** invoices that are not settled, and paid ones that still have a line without a grant */
   invoices: InvoiceFacts[]
   /** terms of every price on them that is in the catalogue */
-  terms: Record<string, PriceTerms>
+  terms: Record<string, KeptTerms>
   /** keys that are granted or written already */
   known: string[]
   pending: PendingEntitlement[]
@@ -89,7 +93,10 @@ export interface GrantStep {
   key: string
   amount: string
   periodStart: Instant
-  expiresAt: Instant
+  /** null: never */
+  expiresAt: Instant | null
+  /** how many credits of this subscription's earlier periods live on beside these: an amount, or `Infinity` */
+  carry: string
   payment: string
   reason: string
   source: Record<string, string>
@@ -183,7 +190,7 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   const months = [...seen.pending, ...entitlements]
   for (const month of months) {
     if (month.dueAt > seen.at) continue
-    grants.push({ ...month, periodStart: month.dueAt, reason: 'entitlement_due' })
+    grants.push({ carry: '0', ...month, periodStart: month.dueAt, reason: 'entitlement_due' })
   }
   // Oldest first: whoever comes later succeeds whoever came before, as it would have been had nothing been late.
   grants.sort((a, b) => (a.periodStart < b.periodStart ? -1 : a.periodStart > b.periodStart ? 1 : 0))
@@ -198,7 +205,7 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
 function readLine(
   invoice: InvoiceFacts,
   line: LineFacts,
-  terms: Record<string, PriceTerms>,
+  terms: Record<string, KeptTerms>,
 ): PriceTerms | string | undefined {
   if (line.priceId === null) return undefined
   const found = terms[line.priceId]
@@ -206,7 +213,7 @@ function readLine(
   if (line.proration) return 'proration_unsettled'
   if (found.currency !== invoice.currency) return 'currency_mismatch'
   if (line.quantity === null) return 'quantity_missing'
-  return found
+  return readTerms(found)
 }
 
 function amountOf(line: LineFacts, terms: PriceTerms): string {
@@ -243,7 +250,8 @@ function monthStep(
     key: postingKey.invoiceLine(line.id),
     amount,
     periodStart: line.periodStart,
-    expiresAt: addMs(line.periodEnd, terms.graceHours * HOUR_MS),
+    expiresAt: lapsesAt(terms, line.periodEnd),
+    carry: carriedOver(terms.renewal, line.quantity ?? 0),
     payment: invoice.payment,
     reason: invoice.reason === 'subscription_create' ? 'first_payment' : 'renewal',
     source: sourceOf(subscription, invoice, line, terms),
@@ -267,7 +275,8 @@ function yearSteps(
       amount,
       dueAt: index === 0 ? line.periodStart : addMonths(subscription.anchor, first + index),
       periodEnd,
-      expiresAt: addMs(periodEnd, terms.graceHours * HOUR_MS),
+      expiresAt: lapsesAt(terms, periodEnd),
+      carry: carriedOver(terms.renewal, line.quantity ?? 0),
       payment: invoice.payment,
       source: { ...sourceOf(subscription, invoice, line, terms), month: String(index + 1) },
     }

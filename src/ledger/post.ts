@@ -29,7 +29,7 @@ export interface GrantInput {
    * a recurring lot: it succeeds those of the same subscription with an earlier period; `carry`, none unless told
    * otherwise, of what is left in them lives on as long as it does, the rest lapses
    */
-  recurring?: { subscription: string; periodStart: string; carry?: string } | undefined
+  recurring?: { subscription: string; periodStart: string; carry?: string | undefined } | undefined
   payment?: string | undefined
   actor: string
   reasonCode: string

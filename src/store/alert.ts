@@ -1,5 +1,5 @@
 /** What a person must look at. One open alert a kind and subject; raising it again counts. Never personal data. */
-import { and, count, eq, isNull, sql } from 'drizzle-orm'
+import { and, count, eq, isNull, notInArray, sql } from 'drizzle-orm'
 import type { Queryable } from './connect.ts'
 import { alert, orm, run } from './schema.ts'
 
@@ -33,6 +33,16 @@ export async function resolveAlert(database: Queryable, kind: string, subject: s
       .update(alert)
       .set({ resolvedAt: sql`clock_timestamp()` })
       .where(and(eq(alert.kind, kind), eq(alert.subject, subject), isNull(alert.resolvedAt))),
+  )
+}
+
+/** Closes every open alert of a kind but those about these subjects. */
+export async function resolveAlertsBut(database: Queryable, kind: string, subjects: string[]): Promise<void> {
+  await run(
+    orm(database)
+      .update(alert)
+      .set({ resolvedAt: sql`clock_timestamp()` })
+      .where(and(eq(alert.kind, kind), notInArray(alert.subject, subjects), isNull(alert.resolvedAt))),
   )
 }
 

@@ -1,44 +1,77 @@
-/** Which Stripe price is which price of the catalogue, with the terms it was sold under. */
-import type { PriceTerms } from '../domain/plan.ts'
+/** What the catalogue sells and has sold: which Stripe price is what, with the terms it was sold under. */
+import type { Catalog } from '../domain/catalog.ts'
+import type { KeptPrice } from '../domain/catalog-sync.ts'
+import { type Kept, type KeptTerms, type PriceTerms, readTerms, type Terms } from '../domain/plan.ts'
 import type { Queryable } from './connect.ts'
 
-/** Keeps a price's terms for ever. Terms that were kept before stay: subscribers keep what they bought. */
-export async function keepPrice(database: Queryable, terms: PriceTerms): Promise<void> {
+/** Keeps terms for ever. Terms that were kept before stay: subscribers keep what they bought. */
+export async function keepTerms(database: Queryable, terms: Terms): Promise<void> {
   await database.query(
-    `insert into catalog_price (price_id, lookup_key, plan, interval, version, terms)
-     values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
-    [terms.priceId, terms.lookupKey, terms.plan, terms.interval, terms.version, JSON.stringify(terms)],
+    `insert into catalog_price (price_id, lookup_key, kind, plan, interval, commitment_months, version, terms)
+     values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing`,
+    [
+      terms.priceId,
+      terms.lookupKey,
+      terms.kind,
+      terms.kind === 'pack' ? terms.pack : terms.plan,
+      terms.kind === 'pack' ? null : terms.kind === 'free' ? 'month' : terms.interval,
+      terms.kind === 'plan' ? terms.commitmentMonths : null,
+      terms.version,
+      JSON.stringify(terms),
+    ],
   )
 }
 
-/** Makes these prices the ones on sale, and no others. What was sold before is kept, and is sold no more. */
-export async function putOnSale(client: Queryable, lookupKeys: string[]): Promise<void> {
+/** Adds to kept terms what they do not say yet. What they say stays as it is. */
+export async function completeTerms(database: Queryable, terms: Terms): Promise<void> {
+  await database.query('update catalog_price set terms = $2::jsonb || terms where price_id = $1', [
+    terms.priceId,
+    JSON.stringify(terms),
+  ])
+}
+
+/**
+ * Makes these the ones on sale, and no others. What was sold before is kept, and is sold no more.
+ * @returns how many are on sale then: those that are not kept are not
+ */
+export async function putOnSale(client: Queryable, lookupKeys: string[]): Promise<number> {
   await client.query('update catalog_price set on_sale = false where on_sale and lookup_key <> all($1)', [
     lookupKeys,
   ])
   await client.query('update catalog_price set on_sale = true where not on_sale and lookup_key = any($1)', [
     lookupKeys,
   ])
+  const { rowCount } = await client.query('select 1 from catalog_price where on_sale')
+  return rowCount ?? 0
 }
 
-/** The terms of these Stripe prices; those that are none of ours are left out. */
+/** Writes down which catalogue is in force, and its limits. */
+export async function putInForce(
+  client: Queryable,
+  { version, currency, limits }: Pick<Catalog, 'version' | 'currency' | 'limits'>,
+): Promise<void> {
+  await client.query(
+    `insert into catalog (version, currency, limits) values ($1, $2, $3)
+     on conflict (only_row) do update set version = $1, currency = $2, limits = $3`,
+    [version, currency, JSON.stringify(limits)],
+  )
+}
+
+/** The terms of these prices of plans; those that are none of ours, or no plan's, are left out. */
 export async function termsOf(database: Queryable, prices: string[]): Promise<Record<string, PriceTerms>> {
   if (prices.length === 0) return {}
-  const { rows } = await database.query<{ price_id: string; terms: PriceTerms }>(
-    'select price_id, terms from catalog_price where price_id = any($1)',
+  const { rows } = await database.query<{ price_id: string; terms: KeptTerms }>(
+    `select price_id, terms from catalog_price where price_id = any($1) and kind = 'plan'`,
     [prices],
   )
-  return Object.fromEntries(rows.map((row) => [row.price_id, row.terms]))
+  return Object.fromEntries(rows.map((row) => [row.price_id, readTerms(row.terms)]))
 }
 
-/** The terms by which a lookup key is sold; undefined when the price is not in Stripe yet. */
-export async function termsByLookupKey(
-  database: Queryable,
-  lookupKey: string,
-): Promise<PriceTerms | undefined> {
-  const { rows } = await database.query<{ terms: PriceTerms }>(
-    'select terms from catalog_price where lookup_key = $1',
-    [lookupKey],
+/** What is kept under these lookup keys, and whatever else is on sale. */
+export async function keptPrices(database: Queryable, lookupKeys: string[]): Promise<Map<string, KeptPrice>> {
+  const { rows } = await database.query<{ lookup_key: string; terms: Kept; on_sale: boolean }>(
+    'select lookup_key, terms, on_sale from catalog_price where on_sale or lookup_key = any($1) order by lookup_key',
+    [lookupKeys],
   )
-  return rows[0]?.terms
+  return new Map(rows.map((row) => [row.lookup_key, { terms: row.terms, onSale: row.on_sale }]))
 }

@@ -1,7 +1,7 @@
 /** The workflow's side of the checkout table: what it reads before it opens a page, and where an order stands. */
 import type { CheckoutPlan, CheckoutState } from '../domain/checkout.ts'
 import type { Instant } from '../domain/calendar.ts'
-import type { PriceTerms } from '../domain/plan.ts'
+import type { KeptTerms } from '../domain/plan.ts'
 import type { Queryable } from './connect.ts'
 
 export interface OrderRow {
@@ -35,7 +35,7 @@ export interface Opening {
   successUrl: string
   cancelUrl: string
   /** undefined: the catalogue has no such price in Stripe */
-  terms: PriceTerms | null
+  terms: KeptTerms | null
 }
 
 export async function readOpening(database: Queryable, order: string): Promise<Opening | undefined> {
@@ -46,7 +46,7 @@ export async function readOpening(database: Queryable, order: string): Promise<O
     name: string | null
     success_url: string
     cancel_url: string
-    terms: PriceTerms | null
+    terms: KeptTerms | null
   }>(
     `select c.account_id as account, a.stripe_customer_id as customer, p.email, p.name, c.success_url, c.cancel_url,
             k.terms

@@ -12,12 +12,14 @@ export async function entitlementsOf(
     amount: string
     due_at: Date
     period_end: Date
-    expires_at: Date
+    expires_at: Date | null
+    carry: string
     payment_id: string
     source: Record<string, string>
     granted_at: Date | null
   }>(
-    `select key, trim_scale(amount)::text as amount, due_at, period_end, expires_at, payment_id, source, granted_at
+    `select key, trim_scale(amount)::text as amount, due_at, period_end, expires_at,
+            trim_scale(carry)::text as carry, payment_id, source, granted_at
        from entitlement where subscription_id = $1 order by due_at`,
     [subscription],
   )
@@ -30,7 +32,8 @@ export async function entitlementsOf(
         amount: row.amount,
         dueAt: row.due_at.toISOString(),
         periodEnd: row.period_end.toISOString(),
-        expiresAt: row.expires_at.toISOString(),
+        expiresAt: row.expires_at?.toISOString() ?? null,
+        carry: row.carry,
         payment: row.payment_id,
         source: row.source,
       })),
@@ -46,8 +49,9 @@ export async function writeEntitlements(
 ): Promise<void> {
   for (const one of entitlements) {
     await client.query(
-      `insert into entitlement (key, account_id, subscription_id, payment_id, amount, due_at, period_end, expires_at, source)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (key) do nothing`,
+      `insert into entitlement (key, account_id, subscription_id, payment_id, amount, due_at, period_end, expires_at,
+                                carry, source)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (key) do nothing`,
       [
         one.key,
         account,
@@ -57,6 +61,8 @@ export async function writeEntitlements(
         one.dueAt,
         one.periodEnd,
         one.expiresAt,
+        // a workflow that began before there was a choice does not say it
+        one.carry ?? '0',
         JSON.stringify(one.source),
       ],
     )

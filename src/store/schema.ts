@@ -16,7 +16,8 @@ import {
   text,
   timestamp,
 } from 'drizzle-orm/pg-core'
-import type { PriceTerms } from '../domain/plan.ts'
+import type { Limits } from '../domain/catalog.ts'
+import type { Kept, Terms } from '../domain/plan.ts'
 import type { Scope } from './api-key.ts'
 import type { Client, Queryable } from './connect.ts'
 
@@ -75,10 +76,19 @@ export const catalogPrice = pgTable('catalog_price', {
   priceId: text('price_id').primaryKey(),
   lookupKey: text('lookup_key').notNull(),
   plan: text('plan').notNull(),
-  interval: text('interval').$type<'month' | 'year'>().notNull(),
+  interval: text('interval').$type<'month' | 'year'>(),
   version: text('version').notNull(),
-  terms: jsonb('terms').$type<PriceTerms>().notNull(),
+  terms: jsonb('terms').$type<Kept>().notNull(),
   onSale: boolean('on_sale').notNull().default(false),
+  kind: text('kind').$type<Terms['kind']>().notNull().default('plan'),
+  commitmentMonths: integer('commitment_months'),
+})
+
+export const catalog = pgTable('catalog', {
+  onlyRow: boolean('only_row').primaryKey().default(true),
+  version: text('version').notNull(),
+  currency: text('currency').notNull(),
+  limits: jsonb('limits').$type<Limits>().notNull(),
 })
 
 export const checkout = pgTable('checkout', {
@@ -133,9 +143,10 @@ export const entitlement = pgTable('entitlement', {
   amount: credits('amount').notNull(),
   dueAt: instant('due_at').notNull(),
   periodEnd: instant('period_end').notNull(),
-  expiresAt: instant('expires_at').notNull(),
+  expiresAt: instant('expires_at'),
   source: jsonb('source').$type<Texts>().notNull(),
   grantedAt: instant('granted_at'),
+  carry: numeric('carry').notNull().default('0'),
 })
 
 export const payment = pgTable('payment', {

@@ -4,7 +4,6 @@
  */
 import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
-import type { CatalogPrice } from '../domain/catalog.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription.ts'
 
@@ -17,21 +16,14 @@ export const METADATA = { account: 'perennial_account', order: 'perennial_order'
 /**
  * A client with time-outs set. The client's own retries are off: Temporal retries, with the same key, and shows it.
  * @param sandboxUrl the local simulator; never with a live key
+ * @param maxNetworkRetries for who works without Temporal
  */
-export function stripeClient(apiKey: string, sandboxUrl?: string): Stripe {
-  if (sandboxUrl === undefined) {
-    return new Stripe(apiKey, { apiVersion: API_VERSION, maxNetworkRetries: 0, timeout: 15_000 })
-  }
+export function stripeClient(apiKey: string, sandboxUrl?: string, maxNetworkRetries = 0): Stripe {
+  const settings = { apiVersion: API_VERSION, maxNetworkRetries, timeout: 15_000 } as const
+  if (sandboxUrl === undefined) return new Stripe(apiKey, settings)
   if (!/^(sk|rk)_test_/.test(apiKey)) throw new Error('only a test key may reach the Stripe sandbox')
   const { hostname, port } = new URL(sandboxUrl)
-  return new Stripe(apiKey, {
-    apiVersion: API_VERSION,
-    maxNetworkRetries: 0,
-    timeout: 15_000,
-    host: hostname,
-    port,
-    protocol: 'http',
-  })
+  return new Stripe(apiKey, { ...settings, host: hostname, port, protocol: 'http' })
 }
 
 export interface CheckoutFacts {
@@ -140,49 +132,11 @@ export function createGateway(stripe: Stripe) {
         ),
       )
     },
-
-    /**
-     * Finds the price of the catalogue by its lookup key, or makes it and its product.
-     * @throws Error when Stripe's price differs from the catalogue: a price cannot be changed, only succeeded
-     */
-    async ensurePrice(price: CatalogPrice): Promise<string> {
-      const found = (await stripe.prices.list({ lookup_keys: [price.lookupKey], limit: 1 })).data[0]
-      if (found === undefined) return await createPrice(price)
-      const same =
-        String(found.unit_amount) === price.unitAmount &&
-        found.currency === price.currency &&
-        found.recurring?.interval === price.interval &&
-        found.recurring.interval_count === 1
-      if (!same) {
-        throw new Error(
-          `the price ${found.id} in Stripe differs from ${price.lookupKey} in the catalogue: raise the catalogue's version`,
-        )
-      }
-      return found.id
-    },
-  }
-
-  async function createPrice(price: CatalogPrice): Promise<string> {
-    const product = await stripe.products.create(
-      { name: price.planName, metadata: { perennial_plan: price.plan } },
-      { idempotencyKey: stripeKey.product(price.plan) },
-    )
-    const created = await stripe.prices.create(
-      {
-        product: product.id,
-        currency: price.currency,
-        unit_amount: Number.parseInt(price.unitAmount, 10),
-        recurring: { interval: price.interval },
-        lookup_key: price.lookupKey,
-        metadata: { perennial_plan: price.plan },
-      },
-      { idempotencyKey: stripeKey.price(price.lookupKey) },
-    )
-    return created.id
   }
 }
 
-async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined> {
+/** What Stripe answers; undefined when it has none of that id. */
+export async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined> {
   try {
     return await call
   } catch (error) {

@@ -278,6 +278,7 @@ describe('subscriptions', () => {
       version: 'v1',
       grace_hours: 72,
       discount_rule: 'full',
+      commitment_months: null,
     })
   })
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { creditsForLine } from '../../src/domain/grant.ts'
-import type { PriceTerms } from '../../src/domain/plan.ts'
+import type { KeptTerms } from '../../src/domain/plan.ts'
 import {
   decideSubscription,
   type InvoiceFacts,
@@ -10,7 +10,7 @@ import {
 } from '../../src/domain/subscription.ts'
 
 const START = '2027-01-31T10:00:00.000Z'
-const yearly: PriceTerms = {
+const yearly: KeptTerms = {
   priceId: 'price_y',
   lookupKey: 'tier_6_50.year.v1',
   plan: 'tier_6_50',
@@ -89,7 +89,7 @@ describe('what a paid year decides, at its edges', () => {
       '2027-05-31',
     ])
     assert.equal(entitlements[11]?.periodEnd, line.periodEnd)
-    assert.deepEqual(days(entitlements.map(({ expiresAt }) => expiresAt)).slice(0, 2), [
+    assert.deepEqual(days(entitlements.map(({ expiresAt }) => expiresAt ?? 'never')).slice(0, 2), [
       '2027-03-03',
       '2027-04-03',
     ])

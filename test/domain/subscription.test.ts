@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { PriceTerms } from '../../src/domain/plan.ts'
+import type { KeptTerms } from '../../src/domain/plan.ts'
 import {
   decideSubscription,
   type InvoiceFacts,
@@ -9,7 +9,7 @@ import {
 } from '../../src/domain/subscription.ts'
 
 const at = (day: string) => `${day}T10:00:00.000Z`
-const terms: PriceTerms = {
+const terms: KeptTerms = {
   priceId: 'price_m',
   lookupKey: 'tier_2_20.month.v1',
   plan: 'tier_2_20',
@@ -23,7 +23,7 @@ const terms: PriceTerms = {
   graceHours: 72,
   discountRule: 'proportional',
 }
-const yearly: PriceTerms = {
+const yearly: KeptTerms = {
   ...terms,
   priceId: 'price_y',
   lookupKey: 'tier_2_20.year.v1',
@@ -90,6 +90,7 @@ describe('what a subscription’s facts decide', () => {
         amount: '20',
         periodStart: at('2027-01-31'),
         expiresAt: at('2027-03-03'),
+        carry: '0',
         payment: 'pi_1',
         reason: 'first_payment',
         source: { subscription: 'sub_1', invoice: 'in_1', line: 'il_1', price: 'tier_2_20.month.v1' },

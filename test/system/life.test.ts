@@ -166,7 +166,7 @@ describe('the life of a subscription, by the sandbox’s clock', function () {
   it('leaves alone what is in Stripe and none of ours', async () => {
     const customer = await stack.stripe.customers.create({ metadata: { theirs: 'yes' } })
     await stack.stripe.paymentMethods.attach('pm_card_visa', { customer: customer.id })
-    const price = (await stack.stripe.prices.list({ limit: 1 })).data[0]
+    const price = (await stack.stripe.prices.list({ type: 'recurring', limit: 1 })).data[0]
     assert.ok(price)
     const method = (await stack.stripe.customers.listPaymentMethods(customer.id)).data[0]
     assert.ok(method)

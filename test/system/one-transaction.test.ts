@@ -42,7 +42,7 @@ describe('law 3: what a run applies is one transaction', () => {
     return {
       payments: [{ id: 'pi_1', invoice: 'in_1', amountMinor: '2000', currency: 'usd', paidAt: at }],
       entitlements: [month(0), month(1)],
-      grants: [{ ...month(0), periodStart: at, reason: 'first_payment' }],
+      grants: [{ ...month(0), carry: '0', periodStart: at, reason: 'first_payment' }],
       mirror: {
         id: 'sub_1',
         account,

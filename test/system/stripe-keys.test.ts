@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict'
 import type Stripe from 'stripe'
 import type { CatalogPrice } from '../../src/domain/catalog.ts'
+import { productIdOf } from '../../src/domain/price-facts.ts'
 import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe/index.ts'
 import { createGateway, type Gateway, stripeClient } from '../../src/stripe/gateway.ts'
+import { createPriceGateway, type PriceGateway } from '../../src/stripe/price.ts'
 
 const PRICE: CatalogPrice = {
+  kind: 'plan',
+  tier: 1,
+  renewal: { rule: 'replace' },
+  commitmentMonths: null,
+  trial: null,
   lookupKey: 'tier_2_20.month.v1',
   plan: 'tier_2_20',
   planName: 'Starter',
@@ -22,10 +29,12 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
   let sandbox: StripeSandbox
   let stripe: Stripe
   let gateway: Gateway
+  let prices: PriceGateway
   before(async () => {
     sandbox = await startStripeSandbox({ port: 0 })
     stripe = stripeClient('sk_test_perennial', sandbox.url)
     gateway = createGateway(stripe)
+    prices = createPriceGateway(stripe)
   })
   after(() => sandbox?.close())
 
@@ -38,13 +47,14 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
     assert.equal((await stripe.customers.list()).data.length, 2)
   })
 
-  it('a price of the catalogue and its product are one, also when two workers begin at once', async () => {
-    const none = { data: [] } as never
-    const blind = stripeClient('sk_test_perennial', sandbox.url)
-    // what the second worker saw before the first had made it
-    blind.prices.list = () => none
-    const first = await gateway.ensurePrice(PRICE)
-    assert.equal(await createGateway(blind).ensurePrice(PRICE), first)
+  async function makePrice(by = prices): Promise<string> {
+    await by.createProduct(PRICE)
+    return (await by.createPrice(PRICE, productIdOf(PRICE))).id
+  }
+
+  it('a price of the catalogue and its product are one, also when two make them at once', async () => {
+    const [first, second] = await Promise.all([makePrice(), makePrice()])
+    assert.equal(second, first)
     assert.equal((await stripe.products.list()).data.length, 1)
     assert.equal((await stripe.prices.list()).data.length, 1)
   })
@@ -54,7 +64,7 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
       order: 'ord_1',
       account: 'acc_3',
       customer: await gateway.createCustomer('acc_3', nobody),
-      price: await gateway.ensurePrice(PRICE),
+      price: await makePrice(),
       successUrl: 'https://example.com/ok',
       cancelUrl: 'https://example.com/no',
       expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
@@ -69,7 +79,7 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
     const method = await stripe.paymentMethods.attach('pm_card_visa', { customer })
     const { id } = await stripe.subscriptions.create({
       customer,
-      items: [{ price: await gateway.ensurePrice(PRICE) }],
+      items: [{ price: await makePrice() }],
       default_payment_method: method.id,
     })
     const resumed = async () => !(await stripe.subscriptions.retrieve(id)).cancel_at_period_end

@@ -127,6 +127,11 @@ export function resolvePrice(
         `The price specified is inactive. This field only accepts active prices.`,
         `${param}[price]`,
       )
+    if (!world.need('product', price.product).active)
+      throw invalid(
+        `Price \`${id}\` is not available to be purchased because its product is not active.`,
+        `${param}[price]`,
+      )
     return price
   }
   if (!data) throw invalid(`Missing required param: ${param}[price].`, `${param}[price]`, 'parameter_missing')

@@ -246,6 +246,55 @@ describe('stripe sandbox: the protocol', () => {
     )
     assert.equal(found.data[0]?.unit_amount_decimal?.toString(), '200')
     assert.equal((await stripe.prices.retrieve(old.id)).lookup_key, null)
+    // an archived price keeps its key
+    await stripe.prices.update(moved.id, { active: false })
+    assert.match(
+      (await fails(stripe.prices.create({ ...base, unit_amount: 300 }))).message,
+      /already uses that lookup key/,
+    )
+  })
+
+  it('lists archived prices only when asked, and at most ten lookup keys at once', async () => {
+    const { stripe } = await bench(start)
+    const { id } = await plan(stripe)
+    await stripe.prices.update(id, { active: false, lookup_key: 'old' })
+    assert.deepEqual((await stripe.prices.list()).data, [])
+    assert.deepEqual((await stripe.prices.list({ lookup_keys: ['old'] })).data, [])
+    const [archived] = (await stripe.prices.list({ lookup_keys: ['old'], active: false })).data
+    assert.equal(archived?.id, id)
+    const many = Array.from({ length: 11 }, (_, n) => `key_${n}`)
+    assert.equal((await fails(stripe.prices.list({ lookup_keys: many }))).param, 'lookup_keys')
+    assert.deepEqual((await stripe.prices.list({ lookup_keys: many.slice(1) })).data, [])
+  })
+
+  it('changes of a price what Stripe lets be changed, and nothing else', async () => {
+    const { stripe } = await bench(start)
+    const { id } = await plan(stripe)
+    for (const change of [{ unit_amount: 1 }, { currency: 'eur' }, { recurring: { interval: 'year' } }]) {
+      const refused = await fails(stripe.prices.update(id, change as Stripe.PriceUpdateParams))
+      assert.equal(refused.code, 'parameter_unknown')
+    }
+    const changed = await stripe.prices.update(id, { metadata: { a: 'b' }, lookup_key: 'pro' })
+    assert.deepEqual([changed.metadata, changed.lookup_key, changed.unit_amount], [{ a: 'b' }, 'pro', 2000])
+    assert.equal((await stripe.prices.update(id, { lookup_key: '' })).lookup_key, null)
+  })
+
+  it('sells no price that is archived or whose product is, and no subscription at a one-time price', async () => {
+    const { stripe } = await bench(start)
+    const customer = (await payer(stripe)).id
+    const price = await plan(stripe)
+    const buy = (id = price.id) => stripe.subscriptions.create({ customer, items: [{ price: id }] })
+    const product = price.product as string
+    await stripe.products.update(product, { active: false })
+    assert.match((await fails(buy())).message, /because its product is not active/)
+    await stripe.products.update(product, { active: true })
+    await stripe.prices.update(price.id, { active: false })
+    assert.match((await fails(buy())).message, /The price specified is inactive/)
+    await stripe.prices.update(price.id, { active: true })
+    await buy()
+    const once = await stripe.prices.create({ product, currency: 'usd', unit_amount: 1000 })
+    assert.deepEqual([once.type, once.recurring], ['one_time', null])
+    assert.match((await fails(buy(once.id))).message, /type=one_time/)
   })
 })
 

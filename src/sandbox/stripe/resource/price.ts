@@ -7,6 +7,10 @@ import type { World } from '../world.ts'
 import { newPrice, newProduct } from '../catalogue.ts'
 import { interval, priceData, productData } from '../shape.ts'
 
+/** Of one list. */
+const LOOKUP_KEYS_MAX = 10
+const LOOKUP_KEY_LENGTH_MAX = 200
+
 function claimLookupKey(
   world: World,
   key: string | null | undefined,
@@ -14,6 +18,8 @@ function claimLookupKey(
   own?: string,
 ): void {
   if (key === null || key === undefined) return
+  if (key.length > LOOKUP_KEY_LENGTH_MAX)
+    throw invalid(`A lookup key has at most ${LOOKUP_KEY_LENGTH_MAX} characters.`, 'lookup_key')
   const holder = world.store.all('price').find((price) => price.lookup_key === key && price.id !== own)
   if (!holder) return
   if (!transfer)
@@ -67,16 +73,20 @@ export const price: Resource = {
         lookup_keys: list(str),
         recurring: hash({ interval, usage_type: str }),
       },
-      ({ world, params, path }) =>
-        pageOf(newestFirst(world.store.all('price')), params, path, 'price', (p) => {
-          if (params.active !== undefined && p.active !== params.active) return false
+      ({ world, params, path }) => {
+        if ((params.lookup_keys?.length ?? 0) > LOOKUP_KEYS_MAX)
+          throw invalid(`You can specify up to ${LOOKUP_KEYS_MAX} lookup_keys.`, 'lookup_keys')
+        return pageOf(newestFirst(world.store.all('price')), params, path, 'price', (p) => {
+          // those that are archived are listed only when asked for
+          if (p.active !== (params.active ?? true)) return false
           if (params.currency !== undefined && p.currency !== params.currency) return false
           if (params.product !== undefined && p.product !== params.product) return false
           if (params.type !== undefined && p.type !== params.type) return false
           if (params.recurring?.interval !== undefined && p.recurring?.interval !== params.recurring.interval)
             return false
           return params.lookup_keys === undefined || params.lookup_keys.includes(p.lookup_key ?? '')
-        }),
+        })
+      },
     ),
     route('GET', '/v1/prices/:id', {}, ({ world, ids: [id = ''] }) => world.need('price', id)),
     route(

@@ -1,0 +1,147 @@
+/** What must hold between the parts of a catalogue file. Looks at files that are wrong in other ways, too. */
+import { lookupKey } from './id.ts'
+
+export interface Problem {
+  path: PropertyKey[]
+  message: string
+}
+
+type Loose = Record<string, unknown>
+
+/** Every relation that does not hold, at the place that denies it. What has the wrong shape is told elsewhere. */
+export function relations(json: unknown): Problem[] {
+  const file = looseOf(json)
+  const plans = listOf(file['plans'])
+  const packs = listOf(file['packs'])
+  return [
+    ...twice(plans, ['plans'], (plan) => plan['key'], 'key', 'another plan has this key'),
+    ...twice(packs, ['packs'], (pack) => pack['key'], 'key', 'another pack has this key'),
+    ...twice(
+      plans,
+      ['plans'],
+      ({ group = 'default', tier }) => typeof tier === 'number' && `${String(group)}/${tier}`,
+      'tier',
+      'another plan of this group has this rank',
+    ),
+    ...plans.flatMap((plan, index) => ('key' in plan ? inPlan(plan, ['plans', index]) : [])),
+    ...sameLookupKeys(plans, packs),
+    ...inLimits(looseOf(file['limits']), packs),
+  ]
+}
+
+function inPlan(plan: Loose, path: PropertyKey[]): Problem[] {
+  const prices = listOf(plan['prices'])
+  const free = plan['free'] === true
+  const wrong = (broken: boolean, field: string, message: string) =>
+    broken ? [{ path: [...path, field], message }] : []
+  return [
+    ...wrong(free && prices.length > 0, 'prices', 'a free plan has no prices'),
+    ...wrong(!free && prices.length === 0, 'prices', 'at least one price, or "free": true'),
+    ...wrong(free && 'trial' in plan, 'trial', 'a free plan has nothing to try'),
+    ...wrong(free && 'discount_rule' in plan, 'discount_rule', 'a free plan has no discounts'),
+    ...wrong(
+      !free && 'trial' in plan && prices.length > 0 && prices.every((price) => 'commitment_months' in price),
+      'trial',
+      'a trial needs a price without commitment, which is what it goes over to',
+    ),
+    ...wrong(
+      'grace_hours' in plan && looseOf(plan['renewal'])['rule'] === 'keep',
+      'grace_hours',
+      'credits that are kept do not lapse, so there is no grace',
+    ),
+    ...twice(
+      prices,
+      [...path, 'prices'],
+      ({ interval, commitment_months: months }) => `${String(interval)}/${String(months)}`,
+      'interval',
+      'one price an interval and commitment',
+    ),
+    ...prices.flatMap(({ interval, commitment_months: months }, index) =>
+      interval === 'year' && typeof months === 'number' && (months % 12 !== 0 || months < 24)
+        ? [
+            {
+              path: [...path, 'prices', index, 'commitment_months'],
+              message: 'with a yearly price, two whole years or more',
+            },
+          ]
+        : [],
+    ),
+  ]
+}
+
+/** Plans called `pack` or `free` could meet the keys of packs and free plans. */
+function sameLookupKeys(plans: Loose[], packs: Loose[]): Problem[] {
+  const keys = [
+    ...plans.flatMap((plan, index) => {
+      const path = ['plans', index, 'key']
+      const { key } = plan
+      if (typeof key !== 'string') return []
+      if (plan['free'] === true) return [{ path, key: lookupKey.free(key, '') }]
+      return ['month' as const, 'year' as const].map((interval) => ({
+        path,
+        key: lookupKey.price(key, interval, null, ''),
+      }))
+    }),
+    ...packs.flatMap(({ key }, index) =>
+      typeof key === 'string' ? [{ path: ['packs', index, 'key'], key: lookupKey.pack(key, '') }] : [],
+    ),
+  ]
+  // an equal key is told of already; here it is another key that comes to the same
+  return keys.flatMap(({ path, key }, index) => {
+    const before = keys.slice(0, index).find((other) => other.key === key)
+    if (before === undefined || before.path[0] === path[0]) return []
+    return [
+      { path, message: `its price could not be told from that of ${before.path.slice(0, 2).join('.')}` },
+    ]
+  })
+}
+
+function inLimits(limits: Loose, packs: Loose[]): Problem[] {
+  const [least, most, day] = ['purchase_min', 'purchase_max', 'purchase_day_max'].map((field) =>
+    amountOf(limits[field]),
+  )
+  const problems: Problem[] = []
+  if (above(least, most)) problems.push({ path: ['limits', 'purchase_max'], message: 'below purchase_min' })
+  if (above(most, day)) problems.push({ path: ['limits', 'purchase_day_max'], message: 'below purchase_max' })
+  for (const [index, pack] of packs.entries()) {
+    const amount = amountOf(pack['unit_amount'])
+    if (above(least, amount) || above(amount, most))
+      problems.push({ path: ['packs', index, 'unit_amount'], message: 'not within the limits of a purchase' })
+  }
+  return problems
+}
+
+/** Minor units; undefined for what is none, of which somebody else tells. */
+function amountOf(value: unknown): bigint | undefined {
+  return typeof value === 'string' && /^\d{1,20}$/.test(value) ? BigInt(value) : undefined
+}
+
+function above(one: bigint | undefined, other: bigint | undefined): boolean {
+  return one !== undefined && other !== undefined && one > other
+}
+
+/** A problem at `field` of each item whose `what` an earlier one has already. */
+function twice(
+  items: Loose[],
+  path: PropertyKey[],
+  what: (item: Loose) => unknown,
+  field: string,
+  message: string,
+): Problem[] {
+  const seen = new Set<string>()
+  return items.flatMap((item, index) => {
+    const value = what(item)
+    if (typeof value !== 'string') return []
+    if (seen.has(value)) return [{ path: [...path, index, field], message }]
+    seen.add(value)
+    return []
+  })
+}
+
+function looseOf(value: unknown): Loose {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Loose) : {}
+}
+
+function listOf(value: unknown): Loose[] {
+  return Array.isArray(value) ? value.map(looseOf) : []
+}
