@@ -186,7 +186,8 @@ async function main(role: string | undefined): Promise<void> {
     webhookSecrets: config.stripeWebhookSecrets,
     ...(stripeApiUrl === undefined ? {} : { sandboxUrl: stripeApiUrl }),
   }
-  installRuntime(log)
+  // only a worker needs it; in a process without one it would never end and keep the process from ending
+  if (role !== 'api') installRuntime(log)
   const deps = { config, log, stripe }
   const running: Running[] = []
   if (role !== 'api') running.push(await startWorker(deps))
