@@ -43,6 +43,14 @@ const WORKFLOWS = fileURLToPath(
   new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
 )
 
+/** How a worker uses its machine. */
+export const WORKER_OPTIONS = {
+  maxCachedWorkflows: 500,
+  maxConcurrentActivityTaskExecutions: 16,
+  shutdownGraceTime: '20 seconds',
+  shutdownForceTime: '25 seconds',
+} as const
+
 /** The SDK's own log lines go where ours go, and Ctrl-C is ours: the worker ends with the rest, in order. */
 export function installRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
@@ -79,10 +87,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createCheckoutActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
       },
-      maxCachedWorkflows: 500,
-      maxConcurrentActivityTaskExecutions: 16,
-      shutdownGraceTime: '20 seconds',
-      shutdownForceTime: '25 seconds',
+      ...WORKER_OPTIONS,
     })
     const running = worker.run()
     await ensureSchedules(client, config.taskQueue)

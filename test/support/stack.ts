@@ -224,8 +224,12 @@ export async function startStack(
 }
 
 /** Waits for a fact, not for a time: asks until the answer is there. */
-export async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>): Promise<T> {
-  const until = Date.now() + 30_000
+export async function eventually<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false>,
+  withinMs = 30_000,
+): Promise<T> {
+  const until = Date.now() + withinMs
   for (;;) {
     const answer = await ask()
     if (answer !== undefined && answer !== false) return answer
