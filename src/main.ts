@@ -42,6 +42,14 @@ const WORKFLOWS = fileURLToPath(
   new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
 )
 
+/** How a worker uses its machine. */
+export const WORKER_OPTIONS = {
+  maxCachedWorkflows: 500,
+  maxConcurrentActivityTaskExecutions: 16,
+  shutdownGraceTime: '20 seconds',
+  shutdownForceTime: '25 seconds',
+} as const
+
 /** The SDK's own log lines go where ours go, and Ctrl-C is ours: the worker ends with the rest, in order. */
 export function installRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
@@ -85,10 +93,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
       },
-      maxCachedWorkflows: 500,
-      maxConcurrentActivityTaskExecutions: 16,
-      shutdownGraceTime: '20 seconds',
-      shutdownForceTime: '25 seconds',
+      ...WORKER_OPTIONS,
     })
     const running = worker.run()
     await ensureSchedules(client, config.taskQueue)
@@ -193,7 +198,8 @@ async function main(role: string | undefined): Promise<void> {
     webhookSecrets: config.stripeWebhookSecrets,
     ...(stripeApiUrl === undefined ? {} : { sandboxUrl: stripeApiUrl }),
   }
-  installRuntime(log)
+  // only a worker needs it; in a process without one it would never end and keep the process from ending
+  if (role !== 'api') installRuntime(log)
   const deps = { config, log, stripe }
   const running: Running[] = []
   if (role !== 'api') running.push(await startWorker(deps))

@@ -6,20 +6,21 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { raiseAlert } from '../store/alert.ts'
 import { transaction } from '../store/connect.ts'
-import { markSignalled, type Stored, storeEvent } from '../store/inbox.ts'
+import { type Stored, storeEvent } from '../store/inbox.ts'
 import type { InboxEvent } from '../domain/event.ts'
 import { EventError, projectEvent, verifyEvent } from '../stripe/event.ts'
-import { wakeOwner } from '../workflows/owner.ts'
 import type { Api, ApiDeps } from './api.ts'
-import { describeFailure } from './failure.ts'
 import { Problem } from './problem.ts'
 import { answers, noQuery } from './schema.ts'
+import { createWaker } from './waker.ts'
 
 /** Stripe's events are larger than what callers send, in bytes. */
 const EVENT_LIMIT_BYTES = 1024 * 1024
 
 /** Registers the route in a scope of its own: only here the body stays as the bytes that were signed. */
 export async function webhookRoutes(scope: FastifyInstance, deps: ApiDeps): Promise<void> {
+  const waker = createWaker(deps)
+  scope.addHook('onClose', () => waker.close())
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser<Buffer>('*', { parseAs: 'buffer' }, (_request, bytes, done) => done(null, bytes))
   const app: Api = scope.withTypeProvider()
@@ -38,7 +39,11 @@ export async function webhookRoutes(scope: FastifyInstance, deps: ApiDeps): Prom
       request.trace['event'] = event.id
       request.trace['event_type'] = event.type
       const stored = await store(event, deps)
-      if (stored.wake && event.owner !== null) await wake(event.id, event.type, event.owner, request, deps)
+      const { id, type, owner } = event
+      if (owner !== null) {
+        request.trace['workflow'] = owner
+        if (stored.wake) waker.soon({ id, type, owner })
+      }
       return { received: true as const }
     },
   })
@@ -82,24 +87,4 @@ async function store(event: InboxEvent, { pool, apiVersion }: ApiDeps): Promise<
     }
     return stored
   })
-}
-
-/** Wakes the owner. When that fails the event stays in the inbox and the sweeper does it. */
-async function wake(
-  event: string,
-  type: string,
-  owner: string,
-  request: FastifyRequest,
-  { pool, reach }: ApiDeps,
-): Promise<void> {
-  request.trace['workflow'] = owner
-  if (reach === undefined) return
-  try {
-    await wakeOwner(reach, owner, { reason: 'webhook', type, event })
-    await markSignalled(pool, [event])
-  } catch (error) {
-    // no fault of ours to act on: the event is stored, and the sweeper comes
-    const [cause] = describeFailure(error)
-    request.log.info({ event, workflow: owner, cause: cause?.['message'] }, 'an owner was not woken yet')
-  }
 }

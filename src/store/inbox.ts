@@ -62,8 +62,14 @@ export async function unsettledFor(
   owner: string,
 ): Promise<{ eventId: string; type: string }[]> {
   const { rows } = await database.query<{ event_id: string; type: string }>(
-    `select event_id, type from processed_webhook_events
-      where owner = $1 and settled_at is null order by received_at, event_id`,
+    // in two halves, so that each finds its partial index; in one it would read the whole inbox
+    `select event_id, type from (
+       select event_id, type, received_at from processed_webhook_events
+        where owner = $1 and settled_at is null and parked_at is null
+       union all
+       select event_id, type, received_at from processed_webhook_events
+        where owner = $1 and settled_at is null and parked_at is not null
+     ) unsettled order by received_at, event_id`,
     [owner],
   )
   return rows.map((row) => ({ eventId: row.event_id, type: row.type }))

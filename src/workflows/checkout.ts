@@ -13,7 +13,8 @@ export async function checkout(input: CheckoutInput): Promise<void> {
   await live({
     pass: () => pass(order),
     commands: [{ update: openUpdate, run: (command) => openCheckout({ order, command }) }],
-    renew: () => continueAsNew<typeof checkout>(input),
+    rest: input.rest,
+    renew: (rest) => continueAsNew<typeof checkout>({ schemaVersion: 1, rest }),
   })
 }
 

@@ -17,24 +17,24 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { SearchAttributePair, UpdateDefinition } from '@temporalio/common'
-import { type Instant, msBetween } from '../domain/calendar.ts'
-import { ATTRIBUTE, type CommandAnswer, type CommandMessage, type Wake, wakeSignal } from './message.ts'
+import { msBetween } from '../domain/calendar.ts'
+import {
+  ATTRIBUTE,
+  type CommandAnswer,
+  type CommandMessage,
+  type Rest,
+  type Wake,
+  wakeSignal,
+} from './message.ts'
 import { attentionActivities } from './proxy.ts'
 
-/** What one pass found and left. */
-export interface Pass {
-  /** business time of the observation */
-  at: Instant
-  /** when to look again by itself; null: never */
-  deadline: Instant | null
+/**
+ * What one pass found and left. When `turn` changes, the next period begins and the run is continued as new;
+ * `attention` is why a person must look; `details` is what a support person reads in the Temporal UI, in Markdown.
+ */
+export interface Pass extends Rest {
   /** nothing is left to do, now or later */
   over: boolean
-  /** when this changes, the next period begins and the run is continued as new */
-  turn: string | null
-  /** why a person must look, or null */
-  attention: string | null
-  /** what a support person reads in the Temporal UI; Markdown */
-  details: string
   attributes: SearchAttributePair[]
 }
 
@@ -45,8 +45,10 @@ export interface Entity {
     update: UpdateDefinition<CommandAnswer, [CommandMessage]>
     run: (command: string) => Promise<CommandAnswer>
   }[]
+  /** what the run before this one left to wait for, when it was continued */
+  rest: Rest | undefined
   /** ends this run and begins the next */
-  renew: () => Promise<never>
+  renew: (rest: Rest) => Promise<never>
 }
 
 interface Waiting {
@@ -68,12 +70,13 @@ export async function live(entity: Entity): Promise<void> {
   const id = workflowInfo().workflowId
   const waiting: Waiting[] = []
   let woken: Wake | undefined
-  let dirty = true
-  let turn: string | null | undefined
+  const { rest } = entity
+  let dirty = rest === undefined
+  let turn: string | null | undefined = rest?.turn
   let renewing = false
   let failures = 0
   let shown = ''
-  let parked: string | null = null
+  let parked: string | null = rest?.attention ?? null
 
   setHandler(wakeSignal, (wake) => {
     dirty = true
@@ -101,6 +104,11 @@ export async function live(entity: Entity): Promise<void> {
     )
   }
 
+  const idle = () => !dirty && waiting.length === 0
+  if (rest !== undefined) {
+    setCurrentDetails(rest.details)
+    await condition(() => !idle(), waitFor(rest), { summary: waitSummary(rest) })
+  }
   for (;;) {
     if (woken?.reason === 'webhook') await sleep(GATHER_MS, { summary: 'gather wakes' })
     woken = undefined
@@ -111,14 +119,13 @@ export async function live(entity: Entity): Promise<void> {
     // Answered after the pass, so that whoever asked reads what the command did.
     for (const answer of answered) answer()
 
-    const idle = () => !dirty && waiting.length === 0
     // kept until it is used: a wake may come between the turn and a quiet moment
     if (pass !== undefined && turnedTo(pass.turn)) renewing = true
     if (workflowInfo().continueAsNewSuggested) renewing = true
     if (idle() && (pass?.over || (pass !== undefined && renewing))) {
       await condition(allHandlersFinished)
       if (idle() && pass?.over) return
-      if (idle()) return await entity.renew()
+      if (idle()) return await entity.renew(restOf(pass))
     }
     await condition(() => !idle(), waitFor(pass), { summary: waitSummary(pass) })
   }
@@ -163,14 +170,19 @@ export async function live(entity: Entity): Promise<void> {
     return before !== undefined && before !== next
   }
 
-  function waitFor(pass: Pass | undefined): number {
+  function waitFor(pass: Rest | undefined): number {
     if (pass === undefined) return Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MAX_MS)
     if (pass.deadline === null) return LONGEST_WAIT_MS
     return Math.min(Math.max(msBetween(pass.at, pass.deadline), 1_000), LONGEST_WAIT_MS)
   }
 }
 
-function waitSummary(pass: Pass | undefined): string {
+/** Without the search attributes: Temporal carries those. */
+function restOf({ at, deadline, turn, attention, details }: Pass): Rest {
+  return { at, deadline, turn, attention, details }
+}
+
+function waitSummary(pass: Rest | undefined): string {
   if (pass === undefined) return 'try again'
   return pass.deadline === null ? 'until woken' : `until ${pass.deadline}`
 }

@@ -37,14 +37,31 @@ export type Operation = 'open' | 'cancel'
 export const openUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('open')
 export const cancelUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('cancel')
 
-/** Arguments of a subscription's workflow. A continued run gets the next version of itself and nothing else. */
-export interface SubscriptionInput {
-  schemaVersion: 1
+/**
+ * What the last pass of a run left to wait for. A continued run waits on instead of looking at the same again; it is a
+ * hint like any other, and a run without it looks at once.
+ */
+export interface Rest {
+  /** business time of that pass */
+  at: string
+  /** when to look again by itself; null: never */
+  deadline: string | null
+  turn: string | null
+  attention: string | null
+  /** what the Temporal UI shows until the next pass */
+  details: string
 }
 
-export interface CheckoutInput {
+/** Arguments of an entity's workflow. Whoever starts one gives no `rest`. */
+export interface EntityInput {
   schemaVersion: 1
+  rest?: Rest
 }
+
+/** Arguments of a subscription's workflow. */
+export type SubscriptionInput = EntityInput
+
+export type CheckoutInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift'

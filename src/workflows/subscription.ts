@@ -14,7 +14,8 @@ export async function subscription(input: SubscriptionInput): Promise<void> {
   await live({
     pass: () => pass(id, granted),
     commands: [{ update: cancelUpdate, run: (command) => cancelSubscription({ subscription: id, command }) }],
-    renew: () => continueAsNew<typeof subscription>(input),
+    rest: input.rest,
+    renew: (rest) => continueAsNew<typeof subscription>({ schemaVersion: 1, rest }),
   })
 }
 

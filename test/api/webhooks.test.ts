@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { countUnhandled } from '../../src/store/inbox.ts'
 import { type ApiUnderTest, ROLLED_SECRET, sign, startApi, stripeEvent } from './api-under-test.ts'
+import { eventually } from '../support/stack.ts'
 import { Workflows } from './workflows.ts'
 
 const renewal = () =>
@@ -192,27 +193,69 @@ describe('webhooks', () => {
     await lonely.close()
   })
 
-  it('wake their owner once, and again only if that failed', async () => {
-    const workflows = new Workflows()
-    const reaching = await startApi({ reach: workflows.reach })
-    try {
-      const event = stripeEvent('checkout.session.completed', {
+  describe('once they are answered', () => {
+    const completed = (order: string) =>
+      stripeEvent('checkout.session.completed', {
         id: 'cs_test_1',
         object: 'checkout.session',
-        metadata: { perennial_order: 'ord_1' },
+        metadata: { perennial_order: order },
       })
+    const signalled = async (of: ApiUnderTest) => {
+      const { rows } = await of.database.owner.query<{ event_id: string }>(
+        'select event_id from processed_webhook_events where signalled_at is not null order by event_id',
+      )
+      return rows.map((row) => row.event_id)
+    }
+    let workflows: Workflows
+    let reaching: ApiUnderTest
+    beforeEach(async () => {
+      workflows = new Workflows()
+      workflows.answer = () => Promise.reject(new Error('not asked for'))
+      reaching = await startApi({ reach: workflows.reach })
+    })
+    afterEach(() => reaching.close())
+
+    it('wake their owner, and again only if that failed', async () => {
+      workflows.answer = undefined
+      const event = completed('ord_1')
       assert.equal((await reaching.deliver(event)).status, 200)
-      assert.deepEqual(workflows.woken, [])
+      await eventually('the wake has failed', async () =>
+        reaching.lines.some((line) => line.includes('an owner was not woken yet')),
+      )
+      assert.deepEqual(await signalled(reaching), [])
       workflows.answer = () => Promise.reject(new Error('not asked for'))
       assert.equal((await reaching.deliver(event)).status, 200)
+      await eventually('it is noted', async () => (await signalled(reaching)).length === 1)
       assert.equal((await reaching.deliver(event)).status, 200)
+      await reaching.app.close()
       assert.deepEqual(workflows.woken, ['checkout/ord_1'])
-      const { rows } = await reaching.database.owner.query(
-        'select signalled_at from processed_webhook_events',
-      )
-      assert.notEqual(rows[0].signalled_at, null)
-    } finally {
-      await reaching.close()
-    }
+    })
+
+    it('wake one owner once for all that came within a moment, and all of them are noted', async () => {
+      const events = Array.from({ length: 12 }, (_, index) => completed(index < 10 ? 'ord_1' : 'ord_2'))
+      await Promise.all(events.map((event) => reaching.deliver(event)))
+      // an end in good order wakes whoever still waits
+      await reaching.app.close()
+      assert.ok(workflows.woken.length < events.length, workflows.woken.join(' '))
+      assert.deepEqual(new Set(workflows.woken), new Set(['checkout/ord_1', 'checkout/ord_2']))
+      assert.deepEqual(await signalled(reaching), events.map(({ id }) => id).sort())
+    })
+
+    it('leave the rest to the sweeper when Temporal fails again and again', async () => {
+      workflows.answer = undefined
+      let calls = 0
+      const { workflow } = workflows.reach.client as unknown as {
+        workflow: { signalWithStart: () => Promise<void> }
+      }
+      workflow.signalWithStart = async () => {
+        calls += 1
+        throw new Error('Temporal is down')
+      }
+      const events = Array.from({ length: 60 }, (_, index) => completed(`ord_${index}`))
+      await Promise.all(events.map((event) => reaching.deliver(event)))
+      await reaching.app.close()
+      assert.ok(calls > 0 && calls < events.length, `${calls} calls`)
+      assert.deepEqual(await signalled(reaching), [])
+    })
   })
 })

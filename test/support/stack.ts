@@ -1,4 +1,7 @@
-/** The whole product in one process, on real parts: Postgres, Temporal, the Stripe sandbox, a worker and the API. */
+/**
+ * The whole product on real parts: Postgres, Temporal, the Stripe sandbox, a worker and the API. The API is in the
+ * test's process, or there are several in processes of their own behind a proxy.
+ */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
@@ -12,7 +15,9 @@ import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe
 import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import { API_VERSION, stripeClient } from '../../src/stripe/gateway.ts'
 import { DUTIES } from '../../src/workflows/schedule.ts'
+import { type Balancer, startBalancer } from './balancer.ts'
 import { createDatabase, type TestDatabase } from './postgres.ts'
+import { type Role, startRole } from './process.ts'
 import { taskQueue, temporalServer } from './temporal.ts'
 import { freePort } from '../../src/sandbox/ports.ts'
 
@@ -33,12 +38,19 @@ export interface Stack {
   temporal: Client
   config: Config
   deps: MainDeps
+  /** where callers and Stripe reach the API: the proxy, where there is one */
   apiUrl: string
+  /** the API processes behind the proxy; none when the API is in this process */
+  apis: ApiProcess[]
+  /** how many connections the proxy gave to each */
+  connections(): number[]
+  /** @param at one API's own address, instead of `apiUrl` */
   call<T = Record<string, unknown>>(
     method: string,
     path: string,
     body?: unknown,
     key?: string,
+    at?: string,
   ): Promise<Answer<T>>
   control<T = Record<string, unknown>>(path: string, body?: unknown): Promise<T>
   startWorker(): Promise<void>
@@ -48,8 +60,29 @@ export interface Stack {
   stop(): Promise<void>
 }
 
-/** @param parts what is run inside this process; the rest the test starts itself */
-export async function startStack(parts: { worker?: boolean; api?: boolean } = {}): Promise<Stack> {
+/** An API in a process of its own, by its own address. */
+export type ApiProcess = Role & { url: string }
+
+/** How many APIs a stack has when a test does not say: `TEST_APIS=2 npm test` runs every system test over two. */
+const APIS = Number(process.env['TEST_APIS'] ?? 1)
+
+/** A suite over the API in this process, and once more over two processes behind a proxy. */
+export function describeBoth(title: string, tests: (this: Mocha.Suite, apis: number) => void): void {
+  describe(title, function () {
+    tests.call(this, 1)
+  })
+  describe(`${title}, with two APIs behind a proxy`, function () {
+    tests.call(this, 2)
+  })
+}
+
+/**
+ * @param parts what is started; the rest the test starts itself. `apis`: 1 is run in this process, more are processes
+ *   of their own behind a round-robin proxy
+ */
+export async function startStack(
+  parts: { worker?: boolean; api?: boolean; apis?: number } = {},
+): Promise<Stack> {
   const { address } = await temporalServer()
   const database = await createDatabase()
   const clock = await openSandboxClock({ databaseUrl: database.ownerUrl })
@@ -100,6 +133,22 @@ export async function startStack(parts: { worker?: boolean; api?: boolean } = {}
   const temporal = new Client({ connection })
   let worker: Running | undefined
   let api: Running | undefined
+  let balancer: Balancer | undefined
+  const count = parts.apis ?? APIS
+  const apis: ApiProcess[] = []
+
+  async function startApis(): Promise<void> {
+    const ports: number[] = []
+    for (let index = 0; index < count; index += 1) ports.push(await freePort())
+    const started = await Promise.all(
+      ports.map(async (each) => ({
+        ...(await startRole(stack, 'api', { port: each })),
+        url: `http://127.0.0.1:${each}`,
+      })),
+    )
+    apis.push(...started)
+    balancer = await startBalancer(port, ports)
+  }
 
   const stack: Stack = {
     database,
@@ -110,11 +159,15 @@ export async function startStack(parts: { worker?: boolean; api?: boolean } = {}
     config,
     deps,
     apiUrl,
-    async call(method, path, body, key) {
-      const answer = await fetch(apiUrl + path, {
+    apis,
+    connections: () => balancer?.given() ?? [],
+    async call(method, path, body, key, at = apiUrl) {
+      const answer = await fetch(at + path, {
         method,
         headers: {
           authorization: `Bearer ${apiKey}`,
+          // each call on a connection of its own, so that the next API gets it
+          ...(count > 1 ? { connection: 'close' } : {}),
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...(method === 'POST' ? { 'idempotency-key': key ?? randomUUID() } : {}),
         },
@@ -140,11 +193,15 @@ export async function startStack(parts: { worker?: boolean; api?: boolean } = {}
       worker = undefined
     },
     async startApi() {
-      api = await startApi(deps)
+      if (count === 1) api = await startApi(deps)
+      else await startApis()
     },
     async stopApi() {
       await api?.stop()
       api = undefined
+      await Promise.all(apis.splice(0).map((each) => each.stop()))
+      await balancer?.close()
+      balancer = undefined
     },
     async stop() {
       for (const { duty } of DUTIES) {
@@ -167,8 +224,12 @@ export async function startStack(parts: { worker?: boolean; api?: boolean } = {}
 }
 
 /** Waits for a fact, not for a time: asks until the answer is there. */
-export async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>): Promise<T> {
-  const until = Date.now() + 30_000
+export async function eventually<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false>,
+  withinMs = 30_000,
+): Promise<T> {
+  const until = Date.now() + withinMs
   for (;;) {
     const answer = await ask()
     if (answer !== undefined && answer !== false) return answer

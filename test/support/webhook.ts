@@ -2,11 +2,18 @@
 import Stripe from 'stripe'
 import { eventually, type Stack } from './stack.ts'
 
-/** Posts one event to the webhook route with a fresh signature. Answers the status. */
-export async function deliver(stack: Stack, event: Stripe.Event | Record<string, unknown>): Promise<number> {
+/**
+ * Posts one event to the webhook route with a fresh signature. Answers the status.
+ * @param at one API's own address, instead of where Stripe would send it
+ */
+export async function deliver(
+  stack: Stack,
+  event: Stripe.Event | Record<string, unknown>,
+  at: string = stack.apiUrl,
+): Promise<number> {
   const payload = JSON.stringify(event)
   const secret = stack.deps.stripe.webhookSecrets[0] ?? ''
-  const answer = await fetch(`${stack.apiUrl}/webhooks/stripe`, {
+  const answer = await fetch(`${at}/webhooks/stripe`, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',

@@ -23,8 +23,8 @@ describe('kill -9', function () {
     await assertBooks(stack.database)
   })
 
-  const start = async (role: 'api' | 'worker', url?: string) => {
-    const started = await startRole(stack, role, url)
+  const start = async (role: 'api' | 'worker', databaseUrl?: string) => {
+    const started = await startRole(stack, role, databaseUrl === undefined ? {} : { databaseUrl })
     roles.push(started)
     return started
   }

@@ -4,6 +4,7 @@ import { ATTRIBUTE } from '../../src/workflows/message.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import {
   balanceOf,
+  describeBoth,
   eventually,
   openCheckout,
   settled,
@@ -14,11 +15,11 @@ import {
 } from '../support/stack.ts'
 import { deliver, eventsOf, settledEvent } from '../support/webhook.ts'
 
-describe('law 5: webhooks are hints', function () {
+describeBoth('law 5: webhooks are hints', function (apis) {
   this.timeout(180_000)
   let stack: Stack
   before(async () => {
-    stack = await startStack()
+    stack = await startStack({ apis })
   })
   after(() => stack?.stop())
   beforeEach(() =>

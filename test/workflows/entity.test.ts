@@ -52,6 +52,36 @@ describe('the workflow of a subscription', function () {
     assert.equal(await grants(account), 2)
   })
 
+  it('waits on after it was continued, looks at nothing twice, and shows what was seen', async () => {
+    const { subscription } = await subscribe(stack)
+    const handle = stack.temporal.workflow.getHandle(subscription)
+    const first = (await handle.describe()).runId
+    const historyOf = async () => (await handle.fetchHistory()).events ?? []
+    const looks = async () =>
+      (await historyOf()).filter((event) => event.activityTaskScheduledEventAttributes).length
+    const { current_period_end: end } = (await stack.call('GET', `/v1/subscriptions/${subscription}`)).body
+    // no wake but the clock's, so that nothing makes the next run look
+    await stack.control('webhooks', { drop: {} })
+    try {
+      await stack.clock.advance(Date.parse(String(end)) + 30 * 60_000)
+      const timer = await eventually('the next run waits', async () => {
+        if ((await handle.describe()).runId === first) return undefined
+        return (await historyOf()).find((event) => event.timerStartedEventAttributes)
+      })
+      assert.equal(await looks(), 0)
+      // until the draft's hour is over
+      const seconds = Number(timer.timerStartedEventAttributes?.startToFireTimeout?.seconds ?? 0)
+      assert.ok(seconds > 0 && seconds <= 2 * 3_600, `${seconds}`)
+      const metadata = await handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata')
+      assert.match(metadata.currentDetails ?? '', /granted 20 credits/)
+    } finally {
+      await stack.control('webhooks', { drop: false })
+    }
+    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
+    await wakeOwner(reach, subscription, { reason: 'test' })
+    await eventually('it looks when it is woken', async () => (await looks()) > 0)
+  })
+
   it('answers every command that races the turn of the period', async () => {
     const { account, subscription } = await subscribe(stack)
     const renewal = stack.clock.advance(stack.clock.now() + 31 * DAY_MS + 2 * 3_600_000)

@@ -1,0 +1,161 @@
+/**
+ * `npm run bench:storm`: many subscriptions renew at the same moment, through the whole road on real parts, beside a
+ * baseline of empty workflows on the same Temporal server. Docs: docs/performance-storm.md.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { stopPostgres } from '../test/support/postgres.ts'
+import { eventually, type Stack, startStack } from '../test/support/stack.ts'
+import { stopTemporal } from '../test/support/temporal.ts'
+import { type Baseline, startBaseline } from './storm/baseline.ts'
+import { busyMachine, childOf, cpuOf } from './storm/cpu.ts'
+import { proveAll } from './storm/proof.ts'
+import { type Program, startProgram } from './storm/role.ts'
+import { grantsOf, makeSubscribers, type Subscriber, waitingEvents } from './storm/setup.ts'
+import { type Counts, countsSince, usual } from './storm/shape.ts'
+import { printTable, type Round } from './storm/table.ts'
+
+const { values } = parseArgs({
+  options: {
+    subscriptions: { type: 'string', default: '2000' },
+    rounds: { type: 'string', default: '3' },
+    verbose: { type: 'boolean', default: false },
+  },
+})
+const COUNT = Number(values.subscriptions)
+const ROUNDS = Number(values.rounds)
+/** Stripe leaves a renewal in draft for an hour. */
+const DRAFT_MS = 2 * 3_600_000
+
+const say = (text: string) => process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`)
+
+async function main(folder: string, stack: Stack, programs: Program[]): Promise<void> {
+  const { config, deps } = stack
+  const env = {
+    PORT: String(config.port),
+    DATABASE_URL: stack.database.serviceUrl,
+    TEMPORAL_ADDRESS: config.temporalAddress ?? '',
+    TEMPORAL_TASK_QUEUE: config.taskQueue,
+    STRIPE_SECRET_KEY: deps.stripe.apiKey,
+    STRIPE_WEBHOOK_SECRET: deps.stripe.webhookSecrets.join(','),
+    STRIPE_API_URL: stack.sandbox.url,
+  }
+  const start = async (role: 'api' | 'worker') => {
+    const program = await startProgram({ name: role, script: 'src/main.ts', args: [role], env, folder })
+    programs.push(program)
+    return program.pid
+  }
+  const pids: Record<string, number> = {
+    Postgres: childOf(/postgres/),
+    Temporal: childOf(/start-dev/),
+    'Stripe (this)': process.pid,
+    worker: await start('worker'),
+    API: await start('api'),
+  }
+  say(`making ${COUNT} subscriptions`)
+  const subscribers = await makeSubscribers(stack, COUNT)
+
+  const rounds: Round[] = []
+  let baseline: Baseline | undefined
+  let shape: Counts | undefined
+  for (let number = 1; number <= ROUNDS; number += 1) {
+    say(`storm ${number} of ${ROUNDS}`)
+    const since = Date.now()
+    rounds.push(await measured('storm', pids, () => storm(stack, number + 1)))
+    shape ??= await shapeOf(stack, subscribers, since)
+    if (baseline === undefined) {
+      say(`a renewal: ${JSON.stringify(shape)}`)
+      baseline = await startBaseline({
+        client: stack.temporal,
+        address: config.temporalAddress ?? '',
+        folder,
+        count: COUNT,
+        shape,
+        env: {},
+      })
+      programs.push(baseline.worker)
+      pids['baseline worker'] = baseline.worker.pid
+    }
+    say(`baseline ${number} of ${ROUNDS}`)
+    const rival = baseline
+    rounds.push(await measured('baseline', pids, async () => ({ seconds: await rival.round(), notes: {} })))
+  }
+  say('comparing with Stripe')
+  const proof = await proveAll(stack, subscribers, ROUNDS + 1)
+  printTable({ count: COUNT, cores: cpus().length, rounds, shape: shape as Counts, proof })
+}
+
+async function measured(
+  kind: Round['kind'],
+  pids: Record<string, number>,
+  run: () => Promise<{ seconds: number; notes: Record<string, number> }>,
+): Promise<Round> {
+  const [before, busy] = [cpuOf(pids), busyMachine()]
+  const { seconds, notes } = await run()
+  const after = cpuOf(pids)
+  const cpu = Object.fromEntries(
+    Object.keys(pids).map((name) => [name, (after[name] ?? 0) - (before[name] ?? 0)]),
+  )
+  const round = { kind, seconds, cpu, notes, machine: busyMachine() - busy }
+  say(`  ${(COUNT / seconds).toFixed(1)} a second ${values.verbose ? JSON.stringify(round) : ''}`)
+  return round
+}
+
+/**
+ * One renewal of everybody. Timed from the moment at which Stripe has made, finalised and collected every invoice and
+ * begins to tell, until the last account has its lot and the last event is settled.
+ */
+async function storm(
+  stack: Stack,
+  periods: number,
+): Promise<{ seconds: number; notes: Record<string, number> }> {
+  const { rows } = await stack.database.pool.query<{ at: Date }>(
+    'select max(current_period_end) as at from subscription',
+  )
+  const jumped = performance.now()
+  await stack.clock.jump((rows[0]?.at.getTime() ?? 0) + DRAFT_MS)
+  const began = performance.now()
+  const delivered = stack.sandbox.deliverDue().then((events) => ({ events, at: performance.now() }))
+  await eventually(
+    'every renewal is granted',
+    async () => (await grantsOf(stack)) === COUNT * periods,
+    120_000 + COUNT * 200,
+  )
+  const granted = performance.now()
+  const { events, at } = await delivered
+  await eventually('every event is settled', async () => (await waitingEvents(stack)) === 0, 120_000)
+  const settled = performance.now()
+  const seconds = (ms: number) => Number((ms / 1000).toFixed(1))
+  return {
+    seconds: (settled - began) / 1000,
+    notes: {
+      'Stripe made them in': seconds(began - jumped),
+      'told in': seconds(at - began),
+      'granted after': seconds(granted - began),
+      'events told': events,
+    },
+  }
+}
+
+async function shapeOf(stack: Stack, subscribers: Subscriber[], since: number): Promise<Counts> {
+  const every = Math.max(1, Math.floor(subscribers.length / 25))
+  const sample = subscribers.filter((_, index) => index % every === 0)
+  return usual(
+    await Promise.all(sample.map(({ subscription }) => countsSince(stack.temporal, subscription, since))),
+  )
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'perennial-storm-'))
+const programs: Program[] = []
+const stack = await startStack({ worker: false, api: false })
+try {
+  await main(folder, stack, programs)
+} finally {
+  await Promise.all(programs.map((program) => program.stop()))
+  await stack.stop()
+  await stopTemporal()
+  await stopPostgres()
+  rmSync(folder, { recursive: true, force: true })
+}
