@@ -1,5 +1,6 @@
 /** Owns the end of a test run: everything that was started lazily is stopped, and nothing may be left behind. */
 import { readFileSync } from 'node:fs'
+import { Runtime } from '@temporalio/worker'
 import { commandLineOf } from '../../src/sandbox/child.ts'
 import { createLogger } from '../../src/log.ts'
 import { installRuntime } from '../../src/main.ts'
@@ -17,6 +18,8 @@ export const mochaHooks = {
   async afterAll(this: Mocha.Context) {
     this.timeout(60_000)
     const ends = await Promise.allSettled([stopTemporal(), stopPostgres()])
+    // it ends with its last worker; a run that had none would never end
+    await Runtime.instance().shutdown()
     const problems = ends.filter((end) => end.status === 'rejected').map((end) => String(end.reason))
     problems.push(...childrenLeft().map((child) => `a process was left running: ${child}`))
     if (problems.length > 0) throw new Error(problems.join('\n'))
