@@ -64,7 +64,7 @@ export type SubscriptionInput = EntityInput
 export type CheckoutInput = EntityInput
 
 export interface DutyInput {
-  duty: 'sweep' | 'adopt' | 'drift'
+  duty: 'sweep' | 'adopt' | 'drift' | 'clean'
 }
 
 /** What an operator filters by. Typed, ids only, never personal data (search attributes are not encrypted). */

@@ -8,6 +8,7 @@ export const DUTIES: { duty: DutyInput['duty']; every: '30 seconds' | '10 minute
   { duty: 'sweep', every: '30 seconds' },
   { duty: 'adopt', every: '10 minutes' },
   { duty: 'drift', every: '1 hour' },
+  { duty: 'clean', every: '1 hour' },
 ]
 
 /** Makes the schedules what `DUTIES` says, and runs each duty once now: a start finds what was lost while down. */

@@ -38,10 +38,14 @@ export interface ApiUnderTest {
   close(): Promise<void>
 }
 
-export async function startApi(options: { reach?: Reach; livemode?: boolean } = {}): Promise<ApiUnderTest> {
-  const database = await createDatabase()
-  const key = makeApiKey()
-  await ensureApiKey(database.ownerUrl, key, SCOPES)
+/** @param options.beside another API process of the same installation: its database, its key */
+export async function startApi(
+  options: { reach?: Reach; livemode?: boolean; beside?: ApiUnderTest } = {},
+): Promise<ApiUnderTest> {
+  const { beside } = options
+  const database = beside?.database ?? (await createDatabase())
+  const key = beside?.key ?? makeApiKey()
+  if (beside === undefined) await ensureApiKey(database.ownerUrl, key, SCOPES)
   const lines: string[] = []
   const app = await buildApi({
     pool: database.pool,
@@ -98,7 +102,7 @@ export async function startApi(options: { reach?: Reach; livemode?: boolean } = 
     },
     async close() {
       await app.close()
-      await database.drop()
+      if (beside === undefined) await database.drop()
     },
   }
 }
