@@ -2,9 +2,7 @@
 import { z } from 'zod'
 import { parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
-import { postingKey } from '../domain/id.ts'
-import { grant } from '../ledger/post.ts'
-import { transaction } from '../store/connect.ts'
+import { GIFT_KINDS, giveCredits } from '../ledger/gift.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { actorOf } from './auth.ts'
 import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
@@ -21,7 +19,7 @@ import {
   reasonInput,
 } from './schema.ts'
 
-const kind = z.enum(['goodwill', 'promotion'])
+const kind = z.enum(GIFT_KINDS)
 
 const grantInput = z.strictObject({
   account: accountId,
@@ -79,30 +77,16 @@ export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
       }
       const expiresAt = readInstant(body.expires_at)
       request.trace['account'] = body.account
-      const granted = await transaction(pool, async (client) => {
-        const result = await grant(client, {
-          account: body.account,
-          key: postingKey.grant(keyOf(request)),
-          kind: body.kind,
-          amount,
-          expiresAt,
-          priority: body.priority,
-          actor: actorOf(request),
-          reasonCode: body.reason_code,
-          source: {},
-          content: {
-            reason_code: body.reason_code,
-            expires_at: expiresAt ?? null,
-            priority: String(body.priority),
-          },
-          metadata: body.metadata,
-        })
-        // only now is it known when the grant is, and whether it is new
-        const late = expiresAt !== undefined && new Date(expiresAt) <= result.occurredAt
-        if (late && result.outcome === 'granted') {
-          throw new Refusal('expiry_past', 'expires_at must be in the future')
-        }
-        return result
+      const granted = await giveCredits(pool, {
+        account: body.account,
+        key: keyOf(request),
+        kind: body.kind,
+        amount,
+        expiresAt,
+        priority: body.priority,
+        actor: actorOf(request),
+        reasonCode: body.reason_code,
+        metadata: body.metadata,
       })
       markReplayed(reply, granted.outcome === 'replayed')
       return reply.code(201).send({

@@ -14,7 +14,8 @@ import { SpendQueue } from '../../src/ledger/spend-queue.ts'
 import { connect, type Pool, transaction } from '../../src/store/connect.ts'
 
 export type Job =
-  | { do: 'spend' | 'grant'; account: string; key: string; amount: string }
+  | { do: 'spend'; account: string; key: string; amount: string }
+  | { do: 'grant'; account: string; key: string; amount: string }
   /** all of them at once: in one statement, or by the queue */
   | { do: 'batch' | 'queue'; account: string; keys: string[]; amount: string }
   | { do: 'hold'; account: string; key: string; amount: string }
@@ -59,27 +60,16 @@ async function carryOut(pool: Pool, queue: SpendQueue, job: Job): Promise<unknow
   if (job.do === 'release') return await told(releaseHold(pool, { ...job, ...by }))
   if (job.do === 'reverse') return await told(reverseSpend(pool, { ...job, ...by, reasonCode: 'test' }))
   const amount = parseCredits(job.amount)
-  switch (job.do) {
-    case 'spend':
-      return await told(spend(pool, { ...job, ...by, amount }))
-    case 'batch':
-      return await spendMany(
-        pool,
-        job.keys.map((key) => ({ account: job.account, key, amount, ...by })),
-      )
-    case 'queue':
-      return await Promise.all(
-        job.keys.map((key) => told(queue.spend({ account: job.account, key, amount, ...by }))),
-      )
-    case 'hold':
-      return await told(placeHold(pool, { ...job, ...by, amount, seconds: 3600 }))
-    case 'capture':
-      return await told(captureHold(pool, { ...job, ...by, amount, final: true }))
-    case 'grant': {
-      const input = { ...job, ...by, kind: 'goodwill' as const, reasonCode: 'test', source: {} }
-      return await told(transaction(pool, (client) => grant(client, input)))
-    }
+  if (job.do === 'hold') return await told(placeHold(pool, { ...job, ...by, amount, seconds: 3600 }))
+  if (job.do === 'capture') return await told(captureHold(pool, { ...job, ...by, amount, final: true }))
+  if (job.do === 'spend') return await told(spend(pool, { ...job, ...by, amount }))
+  if (job.do === 'grant') {
+    const input = { ...job, ...by, kind: 'goodwill' as const, reasonCode: 'test', source: {} }
+    return await told(transaction(pool, (client) => grant(client, input)))
   }
+  const spends = job.keys.map((key) => ({ account: job.account, key, amount, ...by }))
+  if (job.do === 'batch') return await spendMany(pool, spends)
+  return await Promise.all(spends.map((one) => told(queue.spend(one))))
 }
 
 const told = (asked: Promise<unknown>) =>
