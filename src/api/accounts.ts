@@ -16,6 +16,7 @@ import {
   answers,
   creditsInput,
   creditsOutput,
+  EXAMPLE,
   instant,
   metadataInput,
   metadataOutput,
@@ -24,12 +25,16 @@ import {
 
 const externalId = z.string().min(1).max(255)
 
-const accountInput = z.strictObject({
-  external_id: externalId.optional().describe('your id of the customer; unique'),
-  email: z.email().max(254).optional(),
-  name: z.string().min(1).max(255).optional(),
-  metadata: metadataInput,
-})
+const accountInput = z
+  .strictObject({
+    external_id: externalId.optional().describe('your id of the customer; unique'),
+    email: z.email().max(254).optional(),
+    name: z.string().min(1).max(255).optional(),
+    metadata: metadataInput,
+  })
+  .meta({
+    examples: [{ external_id: 'team-42', email: 'ada@example.com', name: 'Ada', metadata: { tier: 'beta' } }],
+  })
 
 const accountView = z
   .object({
@@ -41,7 +46,20 @@ const accountView = z
     created_at: instant,
     metadata: metadataOutput,
   })
-  .meta({ id: 'Account' })
+  .meta({
+    id: 'Account',
+    examples: [
+      {
+        id: EXAMPLE.account,
+        object: 'account',
+        external_id: 'team-42',
+        email: 'ada@example.com',
+        name: 'Ada',
+        created_at: EXAMPLE.at,
+        metadata: { tier: 'beta' },
+      },
+    ],
+  })
 
 const balanceView = z
   .object({
@@ -60,7 +78,19 @@ const balanceView = z
       }),
     ),
   })
-  .meta({ id: 'Balance' })
+  .meta({
+    id: 'Balance',
+    examples: [
+      {
+        account: EXAMPLE.account,
+        balance: '87.5',
+        held: '0',
+        available: '87.5',
+        debt: '0',
+        lots: [{ id: 'lot_1', source: 'plan', granted: '100', remaining: '87.5', expires_at: EXAMPLE.later }],
+      },
+    ],
+  })
 
 const entryView = z
   .object({
@@ -78,20 +108,44 @@ const entryView = z
     occurred_at: instant,
     recorded_at: instant,
   })
-  .meta({ id: 'Posting' })
+  .meta({
+    id: 'Posting',
+    examples: [
+      {
+        id: 'spd_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_2',
+        object: 'posting',
+        seq: '2',
+        kind: 'spend',
+        amount: '-12.5',
+        balance_after: '87.5',
+        feature: 'chat',
+        actor: 'key_0f3a9c1e5b7d2468',
+        reason_code: 'spend',
+        source: {},
+        lots: [{ id: 'lot_1', amount: '-12.5' }],
+        occurred_at: EXAMPLE.at,
+        recorded_at: EXAMPLE.at,
+      },
+    ],
+  })
 
-const spendInput = z.strictObject({
-  amount: creditsInput,
-  feature: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a slug: lower-case letters, digits, dots, _ and -')
-    .optional()
-    .describe('what the credits were used for'),
-})
+const spendInput = z
+  .strictObject({
+    amount: creditsInput,
+    feature: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a slug: lower-case letters, digits, dots, _ and -')
+      .optional()
+      .describe('what the credits were used for'),
+  })
+  .meta({ examples: [{ amount: '12.5', feature: 'chat' }] })
 
 const spendView = z
   .object({ id: z.string(), amount: creditsOutput, balance: creditsOutput.describe('after this spend') })
-  .meta({ id: 'Spend' })
+  .meta({
+    id: 'Spend',
+    examples: [{ id: 'spd_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_2', amount: '12.5', balance: '87.5' }],
+  })
 
 /** Registers the routes. */
 export function accountRoutes(app: Api, deps: ApiDeps): void {
@@ -105,7 +159,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: accountInput,
-      response: answers({ 201: accountView }),
+      response: answers({ 201: accountView }, ['external_id_taken', 'idempotency_in_progress']),
     },
     async handler(request, reply) {
       const { body } = request
@@ -135,7 +189,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       summary: 'List accounts, newest first',
       tags: ['accounts'],
       querystring: z.strictObject({ ...pageQuery, external_id: externalId.optional() }),
-      response: answers({ 200: listOf(accountView) }),
+      response: answers({ 200: listOf(accountView) }, ['cursor_invalid']),
     },
     async handler({ query }) {
       const after = positionIn('accounts', query.cursor)
@@ -151,7 +205,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       tags: ['accounts'],
       params: accountParams,
       querystring: noQuery,
-      response: answers({ 200: accountView }),
+      response: answers({ 200: accountView }, ['account_not_found']),
     },
     handler: async ({ params }) => viewOf(await requireAccount(pool, params.account)),
   })
@@ -163,7 +217,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       tags: ['accounts'],
       params: accountParams,
       querystring: noQuery,
-      response: answers({ 200: balanceView }),
+      response: answers({ 200: balanceView }, ['account_not_found']),
     },
     async handler({ params }) {
       const balance = await readBalance(pool, params.account)
@@ -179,7 +233,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       tags: ['accounts'],
       params: accountParams,
       querystring: z.strictObject(pageQuery),
-      response: answers({ 200: listOf(entryView) }),
+      response: answers({ 200: listOf(entryView) }, ['account_not_found', 'cursor_invalid']),
     },
     async handler({ params, query }) {
       const kind = `ledger:${params.account}`
@@ -202,7 +256,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: spendInput,
-      response: answers({ 200: spendView }),
+      response: answers({ 200: spendView }, ['account_not_found', 'credits_invalid', 'insufficient_credits']),
     },
     async handler(request, reply) {
       const { replayed, ...result } = await spend(pool, {
