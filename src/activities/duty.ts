@@ -1,10 +1,11 @@
-/** Duties: send again what nobody took, and start a workflow for whatever is alive and has none. */
+/** Duties: send again what nobody took, start a workflow for whatever is alive and has none, forget what is over. */
 import { heartbeat, log } from '@temporalio/activity'
 import { findAccount } from '../store/account.ts'
 import { pendingCommands } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
 import { ownersWithDeadline, recorded } from '../store/duty.ts'
 import { dueEvents, markSignalled } from '../store/inbox.ts'
+import { forgetCommands, forgetDutyRuns } from '../store/retention.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { adoptOwner, type Reach, sendCommand, wakeOwner } from '../workflows/owner.ts'
 import { translated } from './translate.ts'
@@ -75,5 +76,21 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
         }
         return { owners, listed }
       }),
+
+    /** Deletes what is older than it is kept for, in batches, so that nobody waits for a lock for long. */
+    clean: () =>
+      recorded(pool, 'clean', async () => ({
+        commands: await inBatches((limit) => forgetCommands(pool, limit)),
+        duty_runs: await inBatches((limit) => forgetDutyRuns(pool, limit)),
+      })),
   })
+}
+
+/** Repeats until a batch is not full. A worker that dies has lost one batch; the next run goes on. */
+async function inBatches(forget: (limit: number) => Promise<number>): Promise<number> {
+  for (let total = 0; ; heartbeat()) {
+    const gone = await forget(PAGE)
+    total += gone
+    if (gone < PAGE) return total
+  }
 }

@@ -26,7 +26,30 @@ const planView = z
       }),
     ),
   })
-  .meta({ id: 'Plan' })
+  .meta({
+    id: 'Plan',
+    examples: [
+      {
+        id: 'tier_2_20',
+        object: 'plan',
+        name: 'Tier 2',
+        group: 'default',
+        prices: [
+          {
+            id: 'price_1QxYzA',
+            object: 'price',
+            interval: 'month',
+            credits: '20',
+            unit_amount: '2000',
+            currency: 'usd',
+            version: 'v1',
+            grace_hours: 72,
+            discount_rule: 'full',
+          },
+        ],
+      },
+    ],
+  })
 
 /** Registers the route. */
 export function catalogRoutes(app: Api, { pool }: ApiDeps): void {

@@ -11,6 +11,7 @@ import {
   answers,
   creditsInput,
   creditsOutput,
+  EXAMPLE,
   instant,
   instantInput,
   metadataInput,
@@ -21,20 +22,32 @@ import {
 
 const kind = z.enum(GIFT_KINDS)
 
-const grantInput = z.strictObject({
-  account: accountId,
-  amount: creditsInput,
-  kind,
-  reason_code: reasonInput,
-  expires_at: instantInput.optional().describe('business time; never unless told otherwise'),
-  priority: z
-    .int()
-    .min(0)
-    .max(1000)
-    .default(100)
-    .describe('the lower burns first among credits that expire together'),
-  metadata: metadataInput,
-})
+const grantInput = z
+  .strictObject({
+    account: accountId,
+    amount: creditsInput,
+    kind,
+    reason_code: reasonInput,
+    expires_at: instantInput.optional().describe('business time; never unless told otherwise'),
+    priority: z
+      .int()
+      .min(0)
+      .max(1000)
+      .default(100)
+      .describe('the lower burns first among credits that expire together'),
+    metadata: metadataInput,
+  })
+  .meta({
+    examples: [
+      {
+        account: EXAMPLE.account,
+        amount: '25',
+        kind: 'goodwill',
+        reason_code: 'outage',
+        expires_at: EXAMPLE.later,
+      },
+    ],
+  })
 
 const grantView = z
   .object({
@@ -50,7 +63,24 @@ const grantView = z
     priority: z.int(),
     created_at: instant,
   })
-  .meta({ id: 'Grant' })
+  .meta({
+    id: 'Grant',
+    examples: [
+      {
+        id: EXAMPLE.posting,
+        object: 'grant',
+        account: EXAMPLE.account,
+        lot: EXAMPLE.lot,
+        amount: '25',
+        kind: 'goodwill',
+        balance: '112.5',
+        reason_code: 'outage',
+        expires_at: EXAMPLE.later,
+        priority: 100,
+        created_at: EXAMPLE.at,
+      },
+    ],
+  })
 
 /** Registers the routes. */
 export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
@@ -64,7 +94,13 @@ export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: grantInput,
-      response: answers({ 201: grantView }),
+      response: answers({ 201: grantView }, [
+        'account_not_found',
+        'balance_limit',
+        'credits_invalid',
+        'expiry_past',
+        'grant_limit',
+      ]),
     },
     async handler(request, reply) {
       const { body } = request

@@ -47,7 +47,7 @@ export interface CheckoutInput {
 }
 
 export interface DutyInput {
-  duty: 'sweep' | 'adopt'
+  duty: 'sweep' | 'adopt' | 'clean'
 }
 
 /** What an operator filters by. Typed, ids only, never personal data (search attributes are not encrypted). */

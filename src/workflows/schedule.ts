@@ -4,9 +4,10 @@ import { workflowId } from '../domain/id.ts'
 import { type DutyInput, WORKFLOW } from './message.ts'
 
 /** Every duty: how often it runs. One that is still running is not started twice. */
-export const DUTIES: { duty: DutyInput['duty']; every: '30 seconds' | '10 minutes' }[] = [
+export const DUTIES: { duty: DutyInput['duty']; every: '30 seconds' | '10 minutes' | '1 hour' }[] = [
   { duty: 'sweep', every: '30 seconds' },
   { duty: 'adopt', every: '10 minutes' },
+  { duty: 'clean', every: '1 hour' },
 ]
 
 /** Makes the schedules what `DUTIES` says, and runs each duty once now: a start finds what was lost while down. */

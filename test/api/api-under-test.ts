@@ -7,6 +7,7 @@ import { buildApi } from '../../src/api/server.ts'
 import { createLogger } from '../../src/log.ts'
 import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import type { Reach } from '../../src/workflows/owner.ts'
+import { assertConforms } from '../support/contract.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 export const API_VERSION = '2026-10-28.endive'
@@ -38,10 +39,14 @@ export interface ApiUnderTest {
   close(): Promise<void>
 }
 
-export async function startApi(options: { reach?: Reach; livemode?: boolean } = {}): Promise<ApiUnderTest> {
-  const database = await createDatabase()
-  const key = makeApiKey()
-  await ensureApiKey(database.ownerUrl, key, SCOPES)
+/** @param options.beside another API process of the same installation: its database, its key */
+export async function startApi(
+  options: { reach?: Reach; livemode?: boolean; beside?: ApiUnderTest } = {},
+): Promise<ApiUnderTest> {
+  const { beside } = options
+  const database = beside?.database ?? (await createDatabase())
+  const key = beside?.key ?? makeApiKey()
+  if (beside === undefined) await ensureApiKey(database.ownerUrl, key, SCOPES)
   const lines: string[] = []
   const app = await buildApi({
     pool: database.pool,
@@ -55,7 +60,12 @@ export async function startApi(options: { reach?: Reach; livemode?: boolean } = 
 
   async function send(request: InjectOptions): Promise<Answer> {
     const response = await app.inject(request)
-    const json = String(response.headers['content-type'] ?? '').includes('json')
+    const contentType = String(response.headers['content-type'] ?? '')
+    const json = contentType.includes('json')
+    const { method = 'GET', url } = request
+    if (typeof url === 'string') {
+      await assertConforms({ method, url, status: response.statusCode, contentType, text: response.body })
+    }
     return {
       status: response.statusCode,
       headers: response.headers,
@@ -98,7 +108,7 @@ export async function startApi(options: { reach?: Reach; livemode?: boolean } = 
     },
     async close() {
       await app.close()
-      await database.drop()
+      if (beside === undefined) await database.drop()
     },
   }
 }

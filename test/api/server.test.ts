@@ -101,7 +101,8 @@ describe('the server', () => {
         if (!path.startsWith('/v1/')) continue
         assert.deepEqual(operation['security'], [{ key: [] }], path)
         assert.match(operation['description'] ?? '', /Scope: `[a-z:]+`/)
-        assert.ok(operation['responses']?.['4XX']?.['content']?.['application/problem+json'], path)
+        for (const status of ['400', '401', '403', '500', '503'])
+          assert.ok(operation['responses']?.[status]?.['content']?.['application/problem+json'], path)
       }
     }
   })

@@ -169,9 +169,9 @@ describe('subscriptions', () => {
     const headers = { 'idempotency-key': randomUUID() }
     const first = await api.post('/v1/subscriptions', order(account), headers)
     const second = await api.post('/v1/subscriptions', order(account), headers)
-    for (const { status, body } of [first, second]) {
-      assert.deepEqual([status, body.code, body.price], [404, 'plan_not_found', 'price_1'])
-    }
+    assert.deepEqual([first.status, first.body.code, first.body.price], [404, 'plan_not_found', 'price_1'])
+    assert.match(String(second.headers['content-type']), /^application\/problem\+json/)
+    assert.deepEqual([second.status, second.text], [first.status, first.text])
   })
 
   const wrong: [what: string, more: Record<string, unknown>, status: number, code: string][] = [
@@ -251,6 +251,7 @@ describe('subscriptions', () => {
       headers: { authorization: `Bearer ${api.key}`, ...headers },
     })
     assert.equal(replay.status, 200, replay.text)
+    assert.equal(replay.text, first.text, 'as first given, also after the end')
     assert.equal(replay.headers['idempotent-replayed'], 'true')
     const late = await api.post('/v1/subscriptions/sub_cancel/cancel', {})
     assert.deepEqual([late.status, late.body.code], [409, 'subscription_ended'])

@@ -12,6 +12,7 @@ import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe
 import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import { API_VERSION, stripeClient } from '../../src/stripe/gateway.ts'
 import { DUTIES } from '../../src/workflows/schedule.ts'
+import { assertConforms } from './contract.ts'
 import { createDatabase, type TestDatabase } from './postgres.ts'
 import { taskQueue, temporalServer } from './temporal.ts'
 import { freePort } from '../../src/sandbox/ports.ts'
@@ -120,7 +121,16 @@ export async function startStack(parts: { worker?: boolean; api?: boolean } = {}
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
-      return { status: answer.status, headers: answer.headers, body: JSON.parse(await answer.text()) }
+      const { status, headers } = answer
+      const text = await answer.text()
+      await assertConforms({
+        method,
+        url: path,
+        status,
+        contentType: headers.get('content-type') ?? '',
+        text,
+      })
+      return { status, headers, body: JSON.parse(text) }
     },
     async control(path, body) {
       const answer = await fetch(`${sandbox.url}/_sandbox/${path}`, {

@@ -1,0 +1,38 @@
+/** What is forgotten, and when. Machine time: how long a thing is kept has nothing to do with business time. */
+import type { Queryable } from './connect.ts'
+
+/**
+ * Finished commands go this many days after they were finished, with what they were answered: from then on their
+ * Idempotency-Key is a new key. That is long after any caller still retries, and what a command has done is guarded
+ * by keys that never age (postings, payments, orders). A pending command never goes: somebody may still wait for it.
+ * Records of duties go this many days after they were begun.
+ */
+export const RETENTION_DAYS = 30
+
+/** Deletes up to `limit` commands that are over, with their replies. @returns how many */
+export function forgetCommands(database: Queryable, limit: number): Promise<number> {
+  return forget(
+    database,
+    `delete from command where id in (
+       select id from command
+        where state <> 'pending' and finished_at < clock_timestamp() - $1 * interval '1 day'
+        order by finished_at limit $2 for update skip locked)`,
+    limit,
+  )
+}
+
+/** Deletes up to `limit` records of runs of duties. @returns how many */
+export function forgetDutyRuns(database: Queryable, limit: number): Promise<number> {
+  return forget(
+    database,
+    `delete from duty_run where id in (
+       select id from duty_run where started_at < clock_timestamp() - $1 * interval '1 day'
+        order by started_at limit $2 for update skip locked)`,
+    limit,
+  )
+}
+
+async function forget(database: Queryable, sql: string, limit: number): Promise<number> {
+  const { rowCount } = await database.query(sql, [RETENTION_DAYS, limit])
+  return rowCount ?? 0
+}

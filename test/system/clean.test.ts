@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict'
+import { workflowId } from '../../src/domain/id.ts'
+import { RETENTION_DAYS } from '../../src/store/retention.ts'
+import { eventually, type Stack, startStack } from '../support/stack.ts'
+
+describe('the duty that forgets', function () {
+  this.timeout(180_000)
+  let stack: Stack
+  before(async () => {
+    stack = await startStack()
+  })
+  after(() => stack?.stop())
+
+  it('runs by its schedule, takes more than a batch, records what it took, and leaves what is pending', async () => {
+    const { owner, pool } = stack.database
+    await owner.query(
+      `insert into command (id, scope, operation, key, request_hash, input, state, created_at, finished_at)
+       select 'cmd_' || n, 'accounts', 'create', 'k' || n, 'h', '{}',
+              case when n <= 450 then 'done' else 'pending' end, clock_timestamp() - interval '1 year',
+              case when n <= 450 then clock_timestamp() - ($1 + 1) * interval '1 day' end
+         from generate_series(1, 453) n`,
+      [RETENTION_DAYS],
+    )
+    await owner.query(
+      `insert into duty_run (duty, started_at) values ('long-ago', now() - interval '1 year')`,
+    )
+    await stack.temporal.schedule.getHandle(workflowId.duty('clean', stack.config.taskQueue)).trigger()
+    const run = await eventually('the run that took them', async () => {
+      const { rows } = await pool.query(
+        `select result from duty_run where duty = 'clean' and finished_at is not null
+          and (result ->> 'commands')::int > 0`,
+      )
+      return rows[0]
+    })
+    assert.deepEqual(run, { result: { commands: 450, duty_runs: 1 } })
+    const { rows } = await pool.query(`select state, count(*)::int from command group by state`)
+    assert.deepEqual(rows, [{ state: 'pending', count: 3 }])
+  })
+})
