@@ -18,18 +18,31 @@ import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
-import { accountId, answers, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
+import { accountId, answers, EXAMPLE, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
 const returnUrl = z.url({ protocol: /^https?$/ }).max(2_000)
 
-const subscriptionInput = z.strictObject({
-  account: accountId,
-  plan: z.string().min(1).max(63).describe('the id of a plan in /v1/catalog'),
-  interval: z.enum(['month', 'year']).default('month'),
-  success_url: returnUrl.describe('where the customer goes after paying'),
-  cancel_url: returnUrl.describe('where the customer goes after giving up'),
-  metadata: metadataInput,
-})
+const subscriptionInput = z
+  .strictObject({
+    account: accountId,
+    plan: z.string().min(1).max(63).describe('the id of a plan in /v1/catalog'),
+    interval: z.enum(['month', 'year']).default('month'),
+    success_url: returnUrl.describe('where the customer goes after paying'),
+    cancel_url: returnUrl.describe('where the customer goes after giving up'),
+    metadata: metadataInput,
+  })
+  .meta({
+    examples: [
+      {
+        account: EXAMPLE.account,
+        plan: 'tier_2_20',
+        interval: 'month',
+        success_url: 'https://product.example/thanks?session={CHECKOUT_SESSION_ID}',
+        cancel_url: 'https://product.example/plans',
+        metadata: { seat: '7' },
+      },
+    ],
+  })
 
 const checkoutView = z.object({ id: z.string(), url: z.string().nullable(), expires_at: instant.nullable() })
 
@@ -51,11 +64,36 @@ const subscriptionView = z
     created_at: instant,
     metadata: metadataOutput,
   })
-  .meta({ id: 'Subscription' })
+  .meta({
+    id: 'Subscription',
+    examples: [
+      {
+        id: EXAMPLE.order,
+        object: 'subscription',
+        status: 'opening',
+        account: EXAMPLE.account,
+        plan: 'tier_2_20',
+        interval: 'month',
+        quantity: null,
+        stripe_id: null,
+        checkout: {
+          id: 'cs_test_a1',
+          url: 'https://checkout.stripe.com/c/pay/cs_test_a1',
+          expires_at: EXAMPLE.later,
+        },
+        current_period_start: null,
+        current_period_end: null,
+        cancel_at: null,
+        ended_at: null,
+        created_at: EXAMPLE.at,
+        metadata: { seat: '7' },
+      },
+    ],
+  })
 
 type SubscriptionView = z.infer<typeof subscriptionView>
 
-const params = z.object({ id: z.string().max(100).describe('ord_… or sub_…') })
+const params = z.object({ id: z.string().meta({ description: 'ord_… or sub_…', examples: [EXAMPLE.order] }) })
 
 /** Registers the routes. */
 export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
@@ -70,7 +108,15 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: subscriptionInput,
-      response: answers({ 201: subscriptionView, 202: commandView }),
+      response: answers({ 201: subscriptionView, 202: commandView }, [
+        'account_not_found',
+        'checkout_expired',
+        'checkout_open',
+        'idempotency_in_progress',
+        'plan_not_found',
+        'stripe_refused',
+        'subscription_exists',
+      ]),
     },
     async handler(request, reply) {
       const { body } = request
@@ -122,7 +168,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       summary: 'Subscriptions and orders of an account, newest first',
       tags: ['subscriptions'],
       querystring: z.strictObject({ ...pageQuery, account: accountId }),
-      response: answers({ 200: listOf(subscriptionView) }),
+      response: answers({ 200: listOf(subscriptionView) }, ['account_not_found', 'cursor_invalid']),
     },
     async handler({ query }) {
       const kind = `subscriptions:${query.account}`
@@ -140,7 +186,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       tags: ['subscriptions'],
       params,
       querystring: noQuery,
-      response: answers({ 200: subscriptionView }),
+      response: answers({ 200: subscriptionView }, ['subscription_not_found']),
     },
     handler: async (request) => viewOf(await requireSubscription(pool, request.params.id)),
   })
@@ -153,8 +199,17 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       params,
       headers: idempotencyHeaders,
       querystring: noQuery,
-      body: z.strictObject({}).nullish(),
-      response: answers({ 200: subscriptionView, 202: commandView }),
+      body: z
+        .strictObject({})
+        .nullish()
+        .meta({ examples: [{}] }),
+      response: answers({ 200: subscriptionView, 202: commandView }, [
+        'idempotency_in_progress',
+        'stripe_refused',
+        'subscription_ended',
+        'subscription_not_found',
+        'subscription_not_started',
+      ]),
     },
     async handler(request, reply) {
       const row = await requireSubscription(pool, request.params.id)
