@@ -124,7 +124,6 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     pool,
     reach: { client, taskQueue: config.taskQueue },
     webhookSecrets: stripe.webhookSecrets,
-    grantMax: '1000',
     livemode: /^[sr]k_live_/.test(stripe.apiKey),
     apiVersion: API_VERSION,
     log,
