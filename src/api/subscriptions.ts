@@ -20,7 +20,10 @@ import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
 import { accountId, answers, EXAMPLE, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
-const returnUrl = z.url({ protocol: /^https?$/ }).max(2_000)
+const returnUrl = z
+  .url({ protocol: /^https?$/ })
+  .max(2_000)
+  .meta({ pattern: '^[Hh][Tt][Tt][Pp][Ss]?:' })
 
 const subscriptionInput = z
   .strictObject({
