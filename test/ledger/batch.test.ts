@@ -94,6 +94,25 @@ describe('spends that wait together', () => {
     assert.deepEqual(lots[1], lots[0])
   })
 
+  it('law 9: none draws on a lot at its expiry or after, whenever that comes', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '1000000')
+    for (let times = 0; times < 20; times += 1) {
+      const expiresAt = await fromNow(database, 20)
+      const { lot } = await give(database.pool, account, '1000', { expiresAt })
+      let drawn = true
+      while (drawn) {
+        const answers = await spendMany(database.pool, [of(account, '0.1'), of(account, '0.2')])
+        assert.ok(answers.every((answer) => !(answer instanceof Refusal)))
+        const entries = await readLedger(database.pool, account, { limit: 2, kind: 'spend' })
+        for (const { lots, occurred_at } of entries) {
+          drawn = lots.some(({ id }) => id === lot)
+          assert.ok(!drawn || occurred_at < expiresAt, `${occurred_at} ${expiresAt}`)
+        }
+      }
+    }
+  })
+
   it('a key that waits twice is one spend, and both callers are answered alike', async () => {
     const account = await openAccount(database)
     await give(database.pool, account, '10')
