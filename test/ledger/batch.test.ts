@@ -137,6 +137,42 @@ describe('spends that wait together', () => {
     )
   })
 
+  it('a key that is known fails a batch that did not look for it, and nothing of it is done', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const known = of(account, '3')
+    await spend(database.pool, known)
+    await assert.rejects(spendMany(database.pool, [of(account, '1'), known], false), { code: '23505' })
+    assert.equal(await balance(account), '7')
+  })
+
+  it('and whoever waits together with a retry is answered like everybody', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const queue = new SpendQueue(database.pool)
+    const known = of(account, '3')
+    await queue.spend(known)
+    const asked = () => [queue.spend(of(account, '1')), queue.spend(of(account, '1')), queue.spend(known)]
+    assert.deepEqual(await told(asked()), ['6', '5', '7'])
+    assert.deepEqual(await told(asked()), ['4', '3', '7']) // by now it looks first
+  })
+
+  it('a wallet in more pieces than a batch looks at is spent from all the same', async () => {
+    const [pieces, whole] = [await openAccount(database), await openAccount(database)]
+    for (let lot = 0; lot < 70; lot++) await give(database.pool, pieces, '0.1')
+    await give(database.pool, whole, '10')
+    const batch = [of(pieces, '0.1'), of(whole, '1'), of(pieces, '6.8')]
+    await assert.rejects(spendMany(database.pool, batch, false), { code: '54000' })
+    assert.equal(await balance(pieces), '7')
+    const queue = new SpendQueue(database.pool, { lanes: 1 })
+    assert.deepEqual(await told([queue.spend(of(whole, '1')), ...batch.map((one) => queue.spend(one))]), [
+      '9',
+      '6.9',
+      '8',
+      '0.1',
+    ])
+  })
+
   it('they are served in the order of their arrival', async () => {
     const account = await openAccount(database)
     await give(database.pool, account, '30')
