@@ -178,7 +178,9 @@ function answered(lines: string[]): string[] {
     const what = `${method} ${route} ${status} ${code ?? ''}`
     times.set(what, (times.get(what) ?? 0) + 1)
   }
-  return [...times].sort().map(([what, many]) => `${String(many).padStart(6)}  ${what}`)
+  return [...times]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([what, many]) => `${String(many).padStart(6)}  ${what}`)
 }
 
 async function main(): Promise<number> {
