@@ -44,7 +44,7 @@ const WORKFLOWS = fileURLToPath(
 
 /** How a worker uses its machine. */
 export const WORKER_OPTIONS = {
-  maxCachedWorkflows: 500,
+  maxCachedWorkflows: 3_000,
   maxConcurrentActivityTaskExecutions: 16,
   shutdownGraceTime: '20 seconds',
   shutdownForceTime: '25 seconds',
