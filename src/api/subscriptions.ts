@@ -1,13 +1,19 @@
-/** /v1/subscriptions: begun by a hosted checkout, read from the mirror, changed by commands to their workflow. */
+/**
+ * /v1/subscriptions: begun by a hosted checkout, or at once when the plan is free; read from the mirror, changed by
+ * commands to their workflow.
+ */
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
+import { businessNow } from '../clock.ts'
 import { Refusal } from '../domain/error.ts'
+import { monthAt } from '../domain/free.ts'
 import { idFrom, workflowId } from '../domain/id.ts'
 import { hasEnded } from '../domain/subscription.ts'
 import { requireAccount } from '../store/account.ts'
 import { insertCheckout } from '../store/checkout.ts'
-import type { Queryable } from '../store/connect.ts'
-import { priceOnSale } from '../store/price-list.ts'
+import type { Client, Queryable } from '../store/connect.ts'
+import { firstEnrolment, insertFree } from '../store/free.ts'
+import { freePlanOnSale, priceOnSale } from '../store/price-list.ts'
 import {
   findSubscription,
   listSubscriptions,
@@ -18,6 +24,7 @@ import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
+import { invalidFields } from './problem.ts'
 import { accountId, answers, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
 const returnUrl = z.url({ protocol: /^https?$/ }).max(2_000)
@@ -26,23 +33,35 @@ const subscriptionInput = z.strictObject({
   account: accountId,
   plan: z.string().min(1).max(63).describe('the id of a plan in /v1/catalog'),
   interval: z.enum(['month', 'year']).default('month'),
-  success_url: returnUrl.describe('where the customer goes after paying'),
-  cancel_url: returnUrl.describe('where the customer goes after giving up'),
+  success_url: returnUrl
+    .optional()
+    .describe('where the customer goes after paying; required, unless the plan is free'),
+  cancel_url: returnUrl
+    .optional()
+    .describe('where the customer goes after giving up; required, unless the plan is free'),
   metadata: metadataInput,
 })
+
+type SubscriptionInput = z.infer<typeof subscriptionInput>
 
 const checkoutView = z.object({ id: z.string(), url: z.string().nullable(), expires_at: instant.nullable() })
 
 const subscriptionView = z
   .object({
-    id: z.string().describe('of the order that began it; Stripe’s when none of ours did. Both find it.'),
+    id: z
+      .string()
+      .describe(
+        'of the order that began it; Stripe’s when none of ours did; both find it. A free plan has one of its own',
+      ),
     object: z.literal('subscription'),
-    status: z.string().describe('opening, abandoned, failed, and then Stripe’s own'),
+    status: z
+      .string()
+      .describe('opening, abandoned, failed, and then Stripe’s own; of a free plan, active or canceled'),
     account: z.string(),
     plan: z.string().nullable(),
     interval: z.enum(['month', 'year']).nullable(),
     quantity: z.int().nullable(),
-    stripe_id: z.string().nullable(),
+    stripe_id: z.string().nullable().describe('null until it is paid, and for a free plan'),
     checkout: checkoutView.nullable().describe('the hosted page, while it is open'),
     current_period_start: instant.nullable(),
     current_period_end: instant.nullable(),
@@ -55,7 +74,7 @@ const subscriptionView = z
 
 type SubscriptionView = z.infer<typeof subscriptionView>
 
-const params = z.object({ id: z.string().max(100).describe('ord_… or sub_…') })
+const params = z.object({ id: z.string().max(100).describe('ord_…, sub_… or free_…') })
 
 /** Registers the routes. */
 export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
@@ -64,8 +83,11 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
   app.post('/v1/subscriptions', {
     config: { scope: 'subscriptions' },
     schema: {
-      summary: 'Begin a subscription by a hosted checkout',
-      description: 'Send the customer to `checkout.url`. Answers 202 with a command when that takes longer.',
+      summary: 'Begin a subscription: by a hosted checkout, or at once when the plan is free',
+      description:
+        'Send the customer to `checkout.url`. Answers 202 with a command when that takes longer. A free plan has no ' +
+        'checkout and begins at once: it grants its credits for each month in which no subscription of its group is ' +
+        'paid for, and it stays when one is bought.',
       tags: ['subscriptions'],
       headers: idempotencyHeaders,
       querystring: noQuery,
@@ -74,42 +96,23 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     },
     async handler(request, reply) {
       const { body } = request
-      const order = idFrom('ord', randomUUID())
+      // what the key stands for already is what it stays, whatever this plan is by now
+      const free = (await freePlanOnSale(pool, body.plan)) !== undefined
+      const id = idFrom(free ? 'free' : 'ord', randomUUID())
       return answerOnce(deps, request, reply, {
         scope: body.account,
         operation: 'open',
         content: body,
-        owner: workflowId.checkout(order),
-        input: { subscription: order },
+        owner: free ? workflowId.subscription(id) : workflowId.checkout(id),
+        input: { subscription: id },
         status: 201,
-        async begin(client) {
-          await requireAccount(client, body.account)
-          const price = await priceOnSale(client, body.plan, body.interval)
-          if (price === undefined)
-            throw new Refusal('plan_not_found', 'this plan is not on sale at this interval')
-          const live = await livePrimary(client, body.account, price.group)
-          if (live !== undefined) {
-            throw new Refusal('subscription_exists', 'the account has a live subscription of this group', {
-              subscription: live.id,
-            })
-          }
-          await insertCheckout(client, {
-            id: order,
-            accountId: body.account,
-            plan: body.plan,
-            interval: body.interval,
-            planGroup: price.group,
-            priceId: price.priceId,
-            successUrl: body.success_url,
-            cancelUrl: body.cancel_url,
-            metadata: body.metadata,
-          })
-        },
+        begin: (client) => (free ? enrol(client, id, body) : order(client, id, body)),
         async view(database, { input }, result) {
+          const row = await requireSubscription(database, input['subscription'] ?? '')
+          if (row.role === 'fallback') return viewOf(row)
           const checkout = checkoutView.safeParse(result['checkout']).data ?? null
           // as the page was when it opened, also when nobody could be told before the order went on
           const { plan, interval } = body
-          const row = await requireSubscription(database, input['subscription'] ?? '')
           return { ...viewOf(row), ...JUST_OPENED, plan, interval, checkout }
         },
       })
@@ -148,7 +151,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
   app.post('/v1/subscriptions/:id/cancel', {
     config: { scope: 'subscriptions' },
     schema: {
-      summary: 'Cancel at the end of the paid period',
+      summary: 'Cancel at the end of the period that runs',
       tags: ['subscriptions'],
       params,
       headers: idempotencyHeaders,
@@ -158,7 +161,8 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     },
     async handler(request, reply) {
       const row = await requireSubscription(pool, request.params.id)
-      const { stripe_id: owner, status } = row
+      const { stripe_id, status } = row
+      const owner = row.role === 'fallback' ? row.id : stripe_id
       if (owner === null) throw new Refusal('subscription_not_started', 'the checkout was not paid yet')
       return answerOnce(deps, request, reply, {
         scope: row.account,
@@ -177,6 +181,54 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     },
   })
 }
+
+const NOT_ON_SALE = 'this plan is not on sale at this interval'
+
+/** Writes an order; its workflow opens the page. */
+async function order(client: Client, id: string, input: SubscriptionInput): Promise<void> {
+  const { account, plan, interval, success_url: successUrl, cancel_url: cancelUrl, metadata } = input
+  await requireAccount(client, account)
+  const price = await priceOnSale(client, plan, interval)
+  if (price === undefined) throw new Refusal('plan_not_found', NOT_ON_SALE)
+  if (successUrl === undefined || cancelUrl === undefined) {
+    const missing = URLS.filter((url) => input[url] === undefined)
+    throw invalidFields(missing, 'required for a plan that is paid for')
+  }
+  const live = await livePrimary(client, account, price.group)
+  if (live !== undefined) {
+    throw new Refusal('subscription_exists', 'the account has a live subscription of this group', {
+      subscription: live.id,
+    })
+  }
+  const { group: planGroup, priceId } = price
+  await insertCheckout(client, {
+    id,
+    accountId: account,
+    plan,
+    interval,
+    planGroup,
+    priceId,
+    successUrl,
+    cancelUrl,
+    metadata,
+  })
+}
+
+/** Enrols in a free plan; its workflow grants. */
+async function enrol(client: Client, id: string, input: SubscriptionInput): Promise<void> {
+  const { account, plan, interval, metadata } = input
+  await requireAccount(client, account)
+  const terms = await freePlanOnSale(client, plan)
+  if (terms === undefined || interval !== 'month') throw new Refusal('plan_not_found', NOT_ON_SALE)
+  const needless = URLS.filter((url) => input[url] !== undefined)
+  if (needless.length > 0) throw invalidFields(needless, 'a free plan has no page to return from')
+  const created = await businessNow(client)
+  const anchor = (await firstEnrolment(client, account, terms.group)) ?? created
+  const { start: periodStart, end: periodEnd } = monthAt(anchor, created)
+  await insertFree(client, { id, account, terms, anchor, created, periodStart, periodEnd, metadata })
+}
+
+const URLS = ['success_url', 'cancel_url'] as const
 
 async function requireSubscription(database: Queryable, id: string): Promise<SubscriptionRow> {
   const row = await findSubscription(database, id)
