@@ -4,19 +4,17 @@
  */
 import { connect } from '../src/store/connect.ts'
 
-/** Wallets that are spread over; the hot one is the first. */
-export const ACCOUNTS = 10_000
 const LOTS = 10
 
-/** The account with this number. */
+/** The account with this number; the hot one is the first. */
 export const accountOf = (n: number): string => `acc_${n.toString(16).padStart(32, '0')}`
 
 /**
  * @param postings how many, over all accounts: ten grants each and then spends
  */
-export async function seed(ownerUrl: string, postings: number): Promise<void> {
+export async function seed(ownerUrl: string, postings: number, accounts: number): Promise<void> {
   const pool = connect(ownerUrl, 1)
-  const spends = Math.max(0, Math.round(postings / ACCOUNTS) - LOTS)
+  const spends = Math.max(0, Math.round(postings / accounts) - LOTS)
   const id = (n: string) => `'acc_' || lpad(to_hex(${n}), 32, '0')`
   try {
     await pool.query('set statement_timeout = 0')
@@ -25,15 +23,15 @@ export async function seed(ownerUrl: string, postings: number): Promise<void> {
       create table bare_ledger (id bigint generated always as identity primary key, wallet integer not null,
         amount numeric(24, 8) not null, key text not null unique, at timestamptz not null default now());
       grant select, insert, update on bare_wallet, bare_ledger to perennial_service`)
-    await pool.query(`insert into bare_wallet select n, 1e12 from generate_series(0, ${ACCOUNTS - 1}) n`)
+    await pool.query(`insert into bare_wallet select n, 1e12 from generate_series(0, ${accounts - 1}) n`)
     await pool.query(`insert into bare_ledger (wallet, amount, key)
-      select n % ${ACCOUNTS}, 0.01, gen_random_uuid() from generate_series(1, ${postings}) n`)
-    await pool.query(`insert into account (id) select ${id('n')} from generate_series(0, ${ACCOUNTS - 1}) n`)
+      select n % ${accounts}, 0.01, gen_random_uuid() from generate_series(1, ${postings}) n`)
+    await pool.query(`insert into account (id) select ${id('n')} from generate_series(0, ${accounts - 1}) n`)
     await pool.query(`
       insert into lot (id, account_id, kind, key, granted, remaining, expires_at, granted_at)
       select 'lot_' || lpad(to_hex(n * ${LOTS} + l), 32, '0'), ${id('n')}, 'goodwill', 'seed:' || l, 1e6,
              case when l = 1 then 1e6 - ${spends} else 1e6 end, business_now() + l * interval '100 days', business_now()
-        from generate_series(0, ${ACCOUNTS - 1}) n, generate_series(1, ${LOTS}) l`)
+        from generate_series(0, ${accounts - 1}) n, generate_series(1, ${LOTS}) l`)
     await pool.query(`
       insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash,
                            actor, reason_code, lot_ids, lot_amounts, occurred_at)
@@ -46,7 +44,7 @@ export async function seed(ownerUrl: string, postings: number): Promise<void> {
              array['lot_' || lpad(to_hex(a.n * ${LOTS} + case when grants then s else 1 end), 32, '0')],
              array[case when grants then 1e6 else -1 end], now()
         from generate_series(1, ${LOTS + spends}) s
-        cross join (select n, ${id('n')} as id from generate_series(0, ${ACCOUNTS - 1}) n) a
+        cross join (select n, ${id('n')} as id from generate_series(0, ${accounts - 1}) n) a
         cross join lateral (select s <= ${LOTS} as grants) kind`)
     await pool.query(`
       update wallet w set seq = ${LOTS + spends}, balance = ${LOTS} * 1e6 - ${spends}, touched_at = now(),

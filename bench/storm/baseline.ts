@@ -5,7 +5,7 @@ import type { Client } from '@temporalio/client'
 import { wakeSignal } from '../../src/workflows/message.ts'
 import { eventually } from '../../test/support/stack.ts'
 import type { baseline, Shape } from './baseline-workflow.ts'
-import { type Program, startProgram } from './role.ts'
+import { type Program, startProgram } from '../program.ts'
 import { each } from './setup.ts'
 
 const TYPE = 'baseline'

@@ -7,7 +7,7 @@ import { differences, type Offer, type PriceFacts, productIdOf } from '../domain
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import { recordAudit } from '../store/audit.ts'
 import { completeTerms, keepTerms, keptPrices, putInForce, putOnSale } from '../store/catalog-price.ts'
-import { type Pool, transaction } from '../store/connect.ts'
+import { type Pool, type Queryable, transaction } from '../store/connect.ts'
 import { catalogInForce } from '../store/price-list.ts'
 import type { PriceGateway } from '../stripe/price.ts'
 
@@ -101,7 +101,10 @@ export async function takeStep(pool: Pool, stripe: PriceGateway, step: Step): Pr
   }
 }
 
-/** Writes down, in one transaction, what is sold from now on; once everything is in Stripe. */
+/**
+ * Writes down, in one transaction, what is sold from now on; once everything is in Stripe.
+ * @throws Error when it would not be what the file says: somebody synced another file at the same time
+ */
 export async function writeDown(pool: Pool, catalog: Catalog, plan: SyncPlan, actor: string): Promise<void> {
   const keys = [...catalog.prices, ...catalog.packs, ...catalog.free].map(({ lookupKey }) => lookupKey)
   await transaction(pool, async (client) => {
@@ -109,8 +112,12 @@ export async function writeDown(pool: Pool, catalog: Catalog, plan: SyncPlan, ac
     await putInForce(client, catalog)
     for (const free of catalog.free) await keepTerms(client, free)
     for (const step of plan.steps) if (step.do === 'complete_terms') await completeTerms(client, step.terms)
-    const onSale = await putOnSale(client, keys)
-    if (onSale < keys.length) throw new Error('not every price of the catalogue is known yet: sync again')
+    await putOnSale(client, keys)
+    const left = compareHere(catalog, await readKnown(client, catalog))
+    if (left.steps.length > 0 || left.conflicts.length > 0) {
+      const what = [...left.steps.map((step) => inWords(step).join(' ')), inConflict(left)].join('\n')
+      throw new Error(`something else was done meanwhile; sync again:\n${what}`)
+    }
     await resolveAlert(client, UNSYNCED.kind, UNSYNCED.subject)
     if (plan.steps.length === 0) return
     await recordAudit(client, {
@@ -164,7 +171,7 @@ function subjectOf(step: Step): string {
   return step.do === 'put_in_force' ? step.changed.join(' and ') : step.do
 }
 
-async function readKnown(pool: Pool, catalog: Catalog): Promise<Known> {
+async function readKnown(database: Queryable, catalog: Catalog): Promise<Known> {
   const keys = [...catalog.prices, ...catalog.packs, ...catalog.free].map(({ lookupKey }) => lookupKey)
-  return { kept: await keptPrices(pool, keys), inForce: await catalogInForce(pool) }
+  return { kept: await keptPrices(database, keys), inForce: await catalogInForce(database) }
 }

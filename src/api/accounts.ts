@@ -6,16 +6,20 @@ import { type Account, createAccount, listAccounts, requireAccount } from '../st
 import type { Api, ApiDeps } from './api.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
-import { accountParams, answers, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
+import { accountParams, answers, EXAMPLE, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
 const externalId = z.string().min(1).max(255)
 
-const accountInput = z.strictObject({
-  external_id: externalId.optional().describe('your id of the customer; unique'),
-  email: z.email().max(254).optional(),
-  name: z.string().min(1).max(255).optional(),
-  metadata: metadataInput,
-})
+const accountInput = z
+  .strictObject({
+    external_id: externalId.optional().describe('your id of the customer; unique'),
+    email: z.email().max(254).optional(),
+    name: z.string().min(1).max(255).optional(),
+    metadata: metadataInput,
+  })
+  .meta({
+    examples: [{ external_id: 'team-42', email: 'ada@example.com', name: 'Ada', metadata: { tier: 'beta' } }],
+  })
 
 const accountView = z
   .object({
@@ -27,7 +31,20 @@ const accountView = z
     created_at: instant,
     metadata: metadataOutput,
   })
-  .meta({ id: 'Account' })
+  .meta({
+    id: 'Account',
+    examples: [
+      {
+        id: EXAMPLE.account,
+        object: 'account',
+        external_id: 'team-42',
+        email: 'ada@example.com',
+        name: 'Ada',
+        created_at: EXAMPLE.at,
+        metadata: { tier: 'beta' },
+      },
+    ],
+  })
 
 /** Registers the routes. */
 export function accountRoutes(app: Api, deps: ApiDeps): void {
@@ -41,7 +58,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: accountInput,
-      response: answers({ 201: accountView }),
+      response: answers({ 201: accountView }, ['external_id_taken', 'idempotency_in_progress']),
     },
     async handler(request, reply) {
       const { body } = request
@@ -71,7 +88,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       summary: 'List accounts, newest first',
       tags: ['accounts'],
       querystring: z.strictObject({ ...pageQuery, external_id: externalId.optional() }),
-      response: answers({ 200: listOf(accountView) }),
+      response: answers({ 200: listOf(accountView) }, ['cursor_invalid']),
     },
     async handler({ query }) {
       const after = positionIn('accounts', query.cursor)
@@ -87,7 +104,7 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       tags: ['accounts'],
       params: accountParams,
       querystring: noQuery,
-      response: answers({ 200: accountView }),
+      response: answers({ 200: accountView }, ['account_not_found']),
     },
     handler: async ({ params }) => viewOf(await requireAccount(pool, params.account)),
   })

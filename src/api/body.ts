@@ -25,8 +25,34 @@ export function readJsonBodies(app: FastifyInstance): void {
       done(new Problem('json_malformed', 'the body is not UTF-8'))
       return
     }
-    void parseJson(request, text, done)
+    void parseJson(request, text, (error: Error | null, body?: unknown) => {
+      if (error === null && saysTwice(text, body)) {
+        done(new Problem('json_malformed', 'an object in the body has a key twice'))
+      } else done(error, body)
+    })
   })
+}
+
+/** The strings of a JSON text, each with the colon after it that makes it a key. */
+const STRINGS = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?/g
+
+/**
+ * Whether an object of a JSON text has a key twice: of two amounts the parser keeps the last and somebody else may have
+ * read the first. The text is JSON, so every quote outside a string begins one; it has more keys than what was parsed.
+ */
+function saysTwice(text: string, parsed: unknown): boolean {
+  let said = 0
+  for (const [, colon] of text.matchAll(STRINGS)) if (colon !== undefined) said += 1
+  let kept = 0
+  const open: unknown[] = [parsed]
+  while (open.length > 0) {
+    const at = open.pop()
+    if (typeof at !== 'object' || at === null) continue
+    const inner = Object.values(at)
+    if (!Array.isArray(at)) kept += inner.length
+    for (const one of inner) open.push(one)
+  }
+  return said > kept
 }
 
 /** A preValidation hook: texts anywhere in the request can be kept. */

@@ -42,7 +42,30 @@ const planView = z
       .describe('with prices without commitment'),
     prices: z.array(priceView),
   })
-  .meta({ id: 'Plan' })
+  .meta({
+    id: 'Plan',
+    examples: [
+      {
+        id: 'tier_2_20',
+        object: 'plan',
+        name: 'Tier 2',
+        group: 'default',
+        prices: [
+          {
+            id: 'price_1QxYzA',
+            object: 'price',
+            interval: 'month',
+            credits: '20',
+            unit_amount: '2000',
+            currency: 'usd',
+            version: 'v1',
+            grace_hours: 72,
+            discount_rule: 'full',
+          },
+        ],
+      },
+    ],
+  })
 
 const packView = z
   .object({

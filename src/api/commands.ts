@@ -6,7 +6,7 @@ import { type Command, type Outcome, readCommand } from '../store/command.ts'
 import { sendCommand } from '../workflows/owner.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { describeFailure } from './failure.ts'
-import { answers, instant, noQuery } from './schema.ts'
+import { answers, EXAMPLE, instant, noQuery } from './schema.ts'
 
 /** How long a caller waits for a workflow before 202, in milliseconds. */
 const WAIT_MS = 5_000
@@ -23,7 +23,22 @@ export const commandView = z
     created_at: instant,
     finished_at: instant.nullable(),
   })
-  .meta({ id: 'Command' })
+  .meta({
+    id: 'Command',
+    examples: [
+      {
+        id: EXAMPLE.command,
+        object: 'command',
+        operation: 'open',
+        state: 'pending',
+        subject: EXAMPLE.order,
+        status_code: null,
+        result: null,
+        created_at: EXAMPLE.at,
+        finished_at: null,
+      },
+    ],
+  })
 
 /** Registers the route. */
 export function commandRoutes(app: Api, { pool }: ApiDeps): void {
@@ -32,9 +47,9 @@ export function commandRoutes(app: Api, { pool }: ApiDeps): void {
     schema: {
       summary: 'What became of a request that was answered 202',
       tags: ['commands'],
-      params: z.object({ id: z.string().max(100) }),
+      params: z.object({ id: z.string().meta({ examples: [EXAMPLE.command] }) }),
       querystring: noQuery,
-      response: answers({ 200: commandView }),
+      response: answers({ 200: commandView }, ['command_not_found']),
     },
     async handler({ params }) {
       const command = await readCommand(pool, params.id)

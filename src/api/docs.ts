@@ -2,12 +2,16 @@
 import swagger from '@fastify/swagger'
 import reference from '@scalar/fastify-api-reference'
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import type { z } from 'zod'
 import type { Api } from './api.ts'
+import { completed, type OpenApi, problemCodes } from './openapi.ts'
 
 const ABOUT = `Prepaid credits, exact and proven.
 
 Amounts are decimal strings. Every POST under /v1 needs an \`Idempotency-Key\`: the same key with the same content gives
-the same answer, marked \`Idempotent-Replayed: true\`. Errors are application/problem+json with a stable \`code\`.`
+the same answer, marked \`Idempotent-Replayed: true\`. Errors are application/problem+json with a stable \`code\`; each
+operation names those it can answer with. A path that exists answers every method it does not name (HEAD and OPTIONS,
+too) with 405 and \`Allow\`. No text may contain NUL or half of a surrogate pair.`
 
 /** Only what this page needs, and only from here: nothing it shows is told to anybody else. */
 const PAGE_POLICY =
@@ -27,8 +31,14 @@ export async function describeApi(app: Api): Promise<void> {
     transform: (document) => {
       const transformed = jsonSchemaTransform(document)
       const { scope } = document.route.config ?? {}
+      if (transformed.schema === undefined) return transformed
+      const { body } = document.schema as { body?: z.ZodType }
+      Object.assign(transformed.schema, {
+        'x-problems': problemCodes(document.route, document.schema),
+        'x-body': body?.isOptional() === true ? 'optional' : 'required',
+      })
       // OpenAPI has scopes for OAuth only, so they are said in words
-      if (scope !== undefined && transformed.schema !== undefined) {
+      if (scope !== undefined) {
         const { description } = transformed.schema
         Object.assign(transformed.schema, {
           security: [{ key: [] }],
@@ -39,10 +49,7 @@ export async function describeApi(app: Api): Promise<void> {
     },
     transformObject(document) {
       const whole = jsonSchemaTransformObject(document)
-      // each named schema comes twice, as sent and as answered; only answers are named here
-      const schemas = 'components' in whole ? (whole.components?.schemas ?? {}) : {}
-      for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name]
-      return whole
+      return 'components' in whole ? completed(whole as unknown as OpenApi) : whole
     },
   })
 }

@@ -2,9 +2,7 @@
 import { z } from 'zod'
 import { parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
-import { postingKey } from '../domain/id.ts'
-import { grant } from '../ledger/post.ts'
-import { transaction } from '../store/connect.ts'
+import { GIFT_KINDS, giveCredits } from '../ledger/gift.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { actorOf } from './auth.ts'
 import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
@@ -13,6 +11,7 @@ import {
   answers,
   creditsInput,
   creditsOutput,
+  EXAMPLE,
   instant,
   instantInput,
   metadataInput,
@@ -21,22 +20,34 @@ import {
   reasonInput,
 } from './schema.ts'
 
-const kind = z.enum(['goodwill', 'promotion'])
+const kind = z.enum(GIFT_KINDS)
 
-const grantInput = z.strictObject({
-  account: accountId,
-  amount: creditsInput,
-  kind,
-  reason_code: reasonInput,
-  expires_at: instantInput.optional().describe('business time; never unless told otherwise'),
-  priority: z
-    .int()
-    .min(0)
-    .max(1000)
-    .default(100)
-    .describe('the lower burns first among credits that expire together'),
-  metadata: metadataInput,
-})
+const grantInput = z
+  .strictObject({
+    account: accountId,
+    amount: creditsInput,
+    kind,
+    reason_code: reasonInput,
+    expires_at: instantInput.optional().describe('business time; never unless told otherwise'),
+    priority: z
+      .int()
+      .min(0)
+      .max(1000)
+      .default(100)
+      .describe('the lower burns first among credits that expire together'),
+    metadata: metadataInput,
+  })
+  .meta({
+    examples: [
+      {
+        account: EXAMPLE.account,
+        amount: '25',
+        kind: 'goodwill',
+        reason_code: 'outage',
+        expires_at: EXAMPLE.later,
+      },
+    ],
+  })
 
 const grantView = z
   .object({
@@ -52,7 +63,24 @@ const grantView = z
     priority: z.int(),
     created_at: instant,
   })
-  .meta({ id: 'Grant' })
+  .meta({
+    id: 'Grant',
+    examples: [
+      {
+        id: EXAMPLE.posting,
+        object: 'grant',
+        account: EXAMPLE.account,
+        lot: EXAMPLE.lot,
+        amount: '25',
+        kind: 'goodwill',
+        balance: '112.5',
+        reason_code: 'outage',
+        expires_at: EXAMPLE.later,
+        priority: 100,
+        created_at: EXAMPLE.at,
+      },
+    ],
+  })
 
 /** Registers the routes. */
 export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
@@ -66,7 +94,13 @@ export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: grantInput,
-      response: answers({ 201: grantView }),
+      response: answers({ 201: grantView }, [
+        'account_not_found',
+        'balance_limit',
+        'credits_invalid',
+        'expiry_past',
+        'grant_limit',
+      ]),
     },
     async handler(request, reply) {
       const { body } = request
@@ -79,30 +113,16 @@ export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
       }
       const expiresAt = readInstant(body.expires_at)
       request.trace['account'] = body.account
-      const granted = await transaction(pool, async (client) => {
-        const result = await grant(client, {
-          account: body.account,
-          key: postingKey.grant(keyOf(request)),
-          kind: body.kind,
-          amount,
-          expiresAt,
-          priority: body.priority,
-          actor: actorOf(request),
-          reasonCode: body.reason_code,
-          source: {},
-          content: {
-            reason_code: body.reason_code,
-            expires_at: expiresAt ?? null,
-            priority: String(body.priority),
-          },
-          metadata: body.metadata,
-        })
-        // only now is it known when the grant is, and whether it is new
-        const late = expiresAt !== undefined && new Date(expiresAt) <= result.occurredAt
-        if (late && result.outcome === 'granted') {
-          throw new Refusal('expiry_past', 'expires_at must be in the future')
-        }
-        return result
+      const granted = await giveCredits(pool, {
+        account: body.account,
+        key: keyOf(request),
+        kind: body.kind,
+        amount,
+        expiresAt,
+        priority: body.priority,
+        actor: actorOf(request),
+        reasonCode: body.reason_code,
+        metadata: body.metadata,
       })
       markReplayed(reply, granted.outcome === 'replayed')
       return reply.code(201).send({

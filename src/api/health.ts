@@ -16,7 +16,9 @@ export function healthRoutes(app: Api, { pool, reach }: ApiDeps): void {
       summary: 'Whether the process runs',
       tags: ['health'],
       querystring: noQuery,
-      response: answers({ 200: z.object({ status: z.literal('ok') }) }),
+      response: answers({
+        200: z.object({ status: z.literal('ok') }).meta({ examples: [{ status: 'ok' }] }),
+      }),
     },
     handler: async () => ({ status: 'ok' as const }),
   })
@@ -28,18 +30,33 @@ export function healthRoutes(app: Api, { pool, reach }: ApiDeps): void {
         'Postgres is needed. Without Temporal spends and webhooks are still taken, so it is only reported.',
       tags: ['health'],
       querystring: noQuery,
-      response: answers({
-        200: z.object({
-          status: z.literal('ready'),
-          postgres: z.literal('up'),
-          temporal: z.enum(['up', 'down']),
-          inbox: z.object({
-            backlog: z.int().describe('events whose owner has still to look'),
-            parked: z.int().describe('events that a person must look at'),
-          }),
-          open_alerts: z.int(),
-        }),
-      }),
+      response: answers(
+        {
+          200: z
+            .object({
+              status: z.literal('ready'),
+              postgres: z.literal('up'),
+              temporal: z.enum(['up', 'down']),
+              inbox: z.object({
+                backlog: z.int().describe('events whose owner has still to look'),
+                parked: z.int().describe('events that a person must look at'),
+              }),
+              open_alerts: z.int(),
+            })
+            .meta({
+              examples: [
+                {
+                  status: 'ready',
+                  postgres: 'up',
+                  temporal: 'up',
+                  inbox: { backlog: 0, parked: 0 },
+                  open_alerts: 0,
+                },
+              ],
+            }),
+        },
+        ['unavailable'],
+      ),
     },
     async handler() {
       const [inbox, alerts, temporal] = await Promise.all([

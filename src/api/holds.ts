@@ -20,6 +20,7 @@ import {
   answers,
   creditsInput,
   creditsOutput,
+  EXAMPLE,
   featureInput,
   instant,
   metadataInput,
@@ -31,17 +32,19 @@ import {
 const EXPIRES_IN_DEFAULT_S = 3_600
 const EXPIRES_IN_MAX_S = 30 * 86_400
 
-const holdInput = z.strictObject({
-  amount: creditsInput,
-  feature: featureInput.optional(),
-  expires_in: z
-    .int()
-    .min(1)
-    .max(EXPIRES_IN_MAX_S)
-    .default(EXPIRES_IN_DEFAULT_S)
-    .describe('seconds until it lapses'),
-  metadata: metadataInput,
-})
+const holdInput = z
+  .strictObject({
+    amount: creditsInput,
+    feature: featureInput.optional(),
+    expires_in: z
+      .int()
+      .min(1)
+      .max(EXPIRES_IN_MAX_S)
+      .default(EXPIRES_IN_DEFAULT_S)
+      .describe('seconds until it lapses'),
+    metadata: metadataInput,
+  })
+  .meta({ examples: [{ amount: '12.5', feature: 'chat', expires_in: 600 }] })
 
 const status = z.enum(HOLD_STATES)
 
@@ -59,22 +62,38 @@ const holdView = z
     closed_at: instant.nullable().describe('since when nothing is set aside any more'),
     metadata: metadataOutput,
   })
-  .meta({ id: 'Hold' })
+  .meta({
+    id: 'Hold',
+    examples: [
+      {
+        id: EXAMPLE.hold,
+        object: 'hold',
+        account: EXAMPLE.account,
+        status: 'open',
+        amount: '12.5',
+        captured: '0',
+        feature: 'chat',
+        created_at: EXAMPLE.at,
+        expires_at: '2026-11-23T10:10:00.000Z',
+        closed_at: null,
+        metadata: {},
+      },
+    ],
+  })
 
 const holdParams = z.object({
-  hold: z
-    .string()
-    .max(100)
-    .meta({ examples: ['hld_5f0c…'] }),
+  hold: z.string().meta({ examples: [EXAMPLE.hold] }),
 })
 
-const captureInput = z.strictObject({
-  amount: creditsInput.describe('of the hold, or more: the excess is taken like a spend'),
-  final: z.boolean().default(true).describe('end the hold and free the rest of it'),
-  overdraft: overdraftInput,
-  feature: featureInput.optional().describe('that of the hold unless told otherwise'),
-  metadata: metadataInput,
-})
+const captureInput = z
+  .strictObject({
+    amount: creditsInput,
+    final: z.boolean().default(true).describe('end the hold and free the rest of it'),
+    overdraft: overdraftInput,
+    feature: featureInput.optional().describe('that of the hold unless told otherwise'),
+    metadata: metadataInput,
+  })
+  .meta({ examples: [{ amount: '9.75' }] })
 
 const captureView = z
   .object({
@@ -84,7 +103,12 @@ const captureView = z
     balance: creditsOutput.describe('after this capture'),
     status: status.describe('of the hold, after this capture'),
   })
-  .meta({ id: 'Capture' })
+  .meta({
+    id: 'Capture',
+    examples: [
+      { id: EXAMPLE.spend, hold: EXAMPLE.hold, amount: '9.75', balance: '90.25', status: 'captured' },
+    ],
+  })
 
 const releaseView = z
   .object({
@@ -95,7 +119,19 @@ const releaseView = z
     captured: creditsOutput,
     closed_at: instant,
   })
-  .meta({ id: 'Release' })
+  .meta({
+    id: 'Release',
+    examples: [
+      {
+        id: EXAMPLE.hold,
+        object: 'hold',
+        status: 'released',
+        amount: '12.5',
+        captured: '0',
+        closed_at: EXAMPLE.at,
+      },
+    ],
+  })
 
 /** Registers the routes. */
 export function holdRoutes(app: Api, { pool }: ApiDeps): void {
@@ -111,7 +147,7 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: holdInput,
-      response: answers({ 201: holdView }),
+      response: answers({ 201: holdView }, ['account_not_found', 'credits_invalid', 'insufficient_credits']),
     },
     async handler(request, reply) {
       const { body } = request
@@ -136,7 +172,7 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['holds'],
       params: accountParams,
       querystring: z.strictObject({ ...pageQuery, status: status.optional() }),
-      response: answers({ 200: listOf(holdView) }),
+      response: answers({ 200: listOf(holdView) }, ['account_not_found', 'cursor_invalid']),
     },
     async handler({ params: { account }, query }) {
       const list = `holds:${account}`
@@ -154,7 +190,7 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['holds'],
       params: holdParams,
       querystring: noQuery,
-      response: answers({ 200: holdView }),
+      response: answers({ 200: holdView }, ['hold_not_found']),
     },
     handler: async ({ params }) => viewOf(await readHold(pool, params.hold)),
   })
@@ -171,7 +207,13 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: captureInput,
-      response: answers({ 200: captureView }),
+      response: answers({ 200: captureView }, [
+        'balance_limit',
+        'credits_invalid',
+        'hold_closed',
+        'hold_not_found',
+        'insufficient_credits',
+      ]),
     },
     async handler(request, reply) {
       const { body, params } = request
@@ -200,8 +242,11 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       params: holdParams,
       headers: idempotencyHeaders,
       querystring: noQuery,
-      body: z.strictObject({}).nullish(),
-      response: answers({ 200: releaseView }),
+      body: z
+        .strictObject({})
+        .nullish()
+        .meta({ examples: [{}] }),
+      response: answers({ 200: releaseView }, ['hold_closed', 'hold_not_found']),
     },
     async handler(request, reply) {
       const { hold } = request.params

@@ -11,6 +11,7 @@ import {
   accountParams,
   answers,
   creditsOutput,
+  EXAMPLE,
   featureInput,
   instant,
   instantInput,
@@ -35,7 +36,21 @@ const balanceView = z
       }),
     ),
   })
-  .meta({ id: 'Balance' })
+  .meta({
+    id: 'Balance',
+    examples: [
+      {
+        account: EXAMPLE.account,
+        balance: '87.5',
+        held: '10',
+        available: '77.5',
+        debt: '0',
+        lots: [
+          { id: EXAMPLE.lot, source: 'plan', granted: '100', remaining: '87.5', expires_at: EXAMPLE.later },
+        ],
+      },
+    ],
+  })
 
 const entryView = z
   .object({
@@ -54,7 +69,27 @@ const entryView = z
     recorded_at: instant,
     metadata: metadataOutput,
   })
-  .meta({ id: 'Posting' })
+  .meta({
+    id: 'Posting',
+    examples: [
+      {
+        id: EXAMPLE.spend,
+        object: 'posting',
+        seq: '2',
+        kind: 'spend',
+        amount: '-12.5',
+        balance_after: '87.5',
+        feature: 'chat',
+        actor: EXAMPLE.actor,
+        reason_code: 'spend',
+        source: {},
+        lots: [{ id: EXAMPLE.lot, amount: '-12.5' }],
+        occurred_at: EXAMPLE.at,
+        recorded_at: EXAMPLE.at,
+        metadata: { job: '42' },
+      },
+    ],
+  })
 
 const usageSums = {
   spends: z.string().describe('how many spends and captures'),
@@ -80,7 +115,22 @@ const usageView = z
       )
       .describe(`features: at most ${FEATURES_MAX}, most used first; days and months: those with any use`),
   })
-  .meta({ id: 'Usage' })
+  .meta({
+    id: 'Usage',
+    examples: [
+      {
+        account: EXAMPLE.account,
+        from: EXAMPLE.at,
+        to: EXAMPLE.later,
+        by: 'feature',
+        total: { spends: '3', spent: '14.5', reversed: '2', used: '12.5' },
+        data: [
+          { feature: 'chat', at: null, spends: '2', spent: '12.5', reversed: '2', used: '10.5' },
+          { feature: 'images', at: null, spends: '1', spent: '2', reversed: '0', used: '2' },
+        ],
+      },
+    ],
+  })
 
 /** The longest period of one answer. */
 const USAGE_DAYS_MAX = 800
@@ -100,7 +150,7 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
           .optional()
           .describe('business time; lots show the expiry that they have now. 400 `instant_not_over`'),
       }),
-      response: answers({ 200: balanceView }),
+      response: answers({ 200: balanceView }, ['account_not_found', 'instant_not_over']),
     },
     async handler({ params: { account }, query }) {
       const at = readInstant(query.at)
@@ -123,7 +173,7 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
         from: period.from.optional(),
         to: period.to.optional(),
       }),
-      response: answers({ 200: listOf(entryView) }),
+      response: answers({ 200: listOf(entryView) }, ['account_not_found', 'cursor_invalid']),
     },
     async handler({ params: { account }, query }) {
       const list = `ledger:${account}`
@@ -154,7 +204,7 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
           const length = new Date(to).getTime() - new Date(from).getTime()
           return length > 0 && length <= USAGE_DAYS_MAX * 24 * HOUR_MS
         }, `expected from before to, at most ${USAGE_DAYS_MAX} days apart`),
-      response: answers({ 200: usageView }),
+      response: answers({ 200: usageView }, ['account_not_found']),
     },
     async handler({ params: { account }, query: { by, ...query } }) {
       const [from, to] = [readInstant(query.from), readInstant(query.to)]

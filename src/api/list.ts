@@ -10,7 +10,12 @@ export const pageQuery = {
 
 /** The answer of every list. */
 export function listOf<T extends z.ZodType>(item: T) {
-  return z.object({ data: z.array(item), has_more: z.boolean(), next_cursor: z.string().nullable() })
+  const examples = item.meta()?.examples as unknown[] | undefined
+  return z
+    .object({ data: z.array(item), has_more: z.boolean(), next_cursor: z.string().nullable() })
+    .meta(
+      examples === undefined ? {} : { examples: [{ data: examples, has_more: false, next_cursor: null }] },
+    )
 }
 
 /**

@@ -34,7 +34,7 @@ export type HttpCode =
   | 'unavailable'
   | 'url_malformed'
 
-type Code = RefusalCode | HttpCode
+export type Code = RefusalCode | HttpCode
 
 /** Status and title of every code. */
 const KNOWN: Record<Code, readonly [status: number, title: string]> = {
@@ -124,6 +124,27 @@ export const problemSchema = z
     request_id: z.string(),
   })
   .meta({ id: 'Problem' })
+
+/** Facts that some problems carry for programs, as examples. */
+const FACTS: Partial<Record<Code, Record<string, unknown>>> = {
+  checkout_open: { subscription: 'ord_3b9d2f6a81c44e0fa7d5c1b2e3f40596' },
+  external_id_taken: { account: 'acc_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256' },
+  grant_limit: { limit: '1000', scope: 'grants:large' },
+  hold_closed: { hold_status: 'released' },
+  insufficient_credits: { available: '3.5' },
+  request_invalid: { errors: [{ path: 'body/amount', message: 'expected an amount as a string' }] },
+  reversal_too_large: { left: '2.5' },
+  scope_missing: { scope: 'spend' },
+  spend_reversed: { left: '0' },
+  subscription_exists: { subscription: 'ord_3b9d2f6a81c44e0fa7d5c1b2e3f40596' },
+}
+
+/** What the documentation says of a problem: its status, and how it looks. */
+export function exampleOf(code: Code): { status: number; summary: string; value: unknown } {
+  const [status, title] = KNOWN[code]
+  const answer = { code, status, title, detail: title, data: FACTS[code] ?? {} }
+  return { status, summary: title, value: JSON.parse(render(answer, { id: 'req_5d1f…' })) }
+}
 
 interface Answer {
   code: string

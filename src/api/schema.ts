@@ -1,7 +1,7 @@
 /** Pieces of requests and answers that several routes share. The document at /openapi.json is made of them. */
 import { z } from 'zod'
 import { CREDIT_PLACES, CREDITS_MAX } from '../domain/credits.ts'
-import { problemSchema } from './problem.ts'
+import type { Code } from './problem.ts'
 
 /** An amount of credits in a request. What the text must look like is said by `parseCredits`. */
 export const creditsInput = z
@@ -13,6 +13,8 @@ export const creditsInput = z
   })
   .meta({
     description: `credits above zero as a plain decimal, at most ${CREDIT_PLACES} places, at most ${CREDITS_MAX}`,
+    // for readers and generators; a text that does not fit is refused by `parseCredits`, in better words
+    pattern: '^(?!0[.0]*$)((0|[1-9][0-9]{0,14})(\\.[0-9]{1,8})?|10{15}(\\.0{1,8})?)$',
     examples: ['12.5'],
   })
 
@@ -21,7 +23,7 @@ export const creditsOutput = z
   .string()
   .meta({ description: 'credits as a plain decimal', examples: ['87.5'] })
 
-export const instant = z.iso.datetime().meta({ examples: ['2026-11-23T10:00:00.000Z'] })
+export const instant = z.iso.datetime()
 
 /** The years that Postgres and JavaScript write alike. */
 const INSTANT_MIN = Date.UTC(1900, 0)
@@ -75,26 +77,48 @@ export const metadataInput = z
     `up to ${METADATA_KEYS_MAX} texts: keys of at most ${METADATA_KEY_LENGTH_MAX} characters, ` +
       `values of at most ${METADATA_VALUE_LENGTH_MAX}`,
   )
+  .meta({ maxProperties: METADATA_KEYS_MAX })
 
 export const metadataOutput = z.record(z.string(), z.string())
 
-/** An account's id in a path or a body. What looks like no id is simply not found. */
+/** Ids as examples of the document. */
+export const EXAMPLE = {
+  account: 'acc_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256',
+  order: 'ord_3b9d2f6a81c44e0fa7d5c1b2e3f40596',
+  command: 'cmd_c07e5a4d9b6148f2a3d1e8f7b6c59024',
+  hold: 'hld_1d4f8b2c6a9e4073b5c8d2e1f6a7b390',
+  spend: 'spd_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_2',
+  posting: 'pst_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_3',
+  lot: 'lot_5e2a7c9d1b3f4860a4d6e8f0b2c49175',
+  actor: 'key_0f3a9c1e5b7d2468',
+  at: '2026-11-23T10:00:00.000Z',
+  later: '2026-12-23T10:00:00.000Z',
+} as const
+
+/** An account's id in a body or a query. What looks like no id is simply not found. */
 export const accountId = z
   .string()
   .max(100)
-  .meta({ examples: ['acc_5f0c…'] })
+  .meta({ examples: [EXAMPLE.account] })
 
 /** A path with an account. */
-export const accountParams = z.object({ account: accountId })
+export const accountParams = z.object({ account: z.string().meta({ examples: [EXAMPLE.account] }) })
 
 /** For routes that take no query: one that is sent, such as an option we do not know, is refused, not ignored. */
 export const noQuery = z.strictObject({})
 
-/** The answers of a route that can go wrong: these, and every problem. */
-export function answers<T extends Record<number, z.ZodType>>(good: T) {
-  const problem = (description: string) => ({
-    description,
-    content: { 'application/problem+json': { schema: problemSchema } },
-  })
-  return { ...good, '4xx': problem('the request cannot be done'), '5xx': problem('try again') } as T
+const PROBLEMS = Symbol('problems')
+
+/**
+ * The answers of a route.
+ * @param problems codes that this route answers with, beside those that every route of its kind does (`docs.ts`): the
+ * document names them with their status. A test compares every answer with the document.
+ */
+export function answers<T extends Record<number, z.ZodType>>(good: T, problems: Code[] = []): T {
+  return Object.assign({ ...good }, { [PROBLEMS]: problems })
+}
+
+/** The problems that a route named. */
+export function problemsOf(response: unknown): Code[] {
+  return (response as { [PROBLEMS]?: Code[] } | undefined)?.[PROBLEMS] ?? []
 }

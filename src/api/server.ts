@@ -41,6 +41,8 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
     genReqId: () => `req_${randomUUID().replaceAll('-', '')}`,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: 30_000,
+    // an id of any length is an id: one that nobody has is not found, like any other
+    routerOptions: { maxParamLength: 16 * 1024 },
     exposeHeadRoutes: false,
     // a request that arrives while closing, on a connection that is open, is still served
     return503OnClosing: false,

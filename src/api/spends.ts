@@ -11,6 +11,7 @@ import {
   answers,
   creditsInput,
   creditsOutput,
+  EXAMPLE,
   featureInput,
   instant,
   metadataInput,
@@ -20,22 +21,21 @@ import {
   reasonInput,
 } from './schema.ts'
 
-const spendInput = z.strictObject({
-  amount: creditsInput,
-  feature: featureInput.optional().describe('what the credits were used for'),
-  overdraft: overdraftInput,
-  metadata: metadataInput,
-})
+const spendInput = z
+  .strictObject({
+    amount: creditsInput,
+    feature: featureInput.optional().describe('what the credits were used for'),
+    overdraft: overdraftInput,
+    metadata: metadataInput,
+  })
+  .meta({ examples: [{ amount: '12.5', feature: 'chat', metadata: { job: '42' } }] })
 
 const spentView = z
   .object({ id: z.string(), amount: creditsOutput, balance: creditsOutput.describe('after this spend') })
-  .meta({ id: 'Spent' })
+  .meta({ id: 'Spent', examples: [{ id: EXAMPLE.spend, amount: '12.5', balance: '87.5' }] })
 
 const spendParams = z.object({
-  spend: z
-    .string()
-    .max(120)
-    .meta({ examples: ['spd_5f0c…_17'] }),
+  spend: z.string().meta({ examples: [EXAMPLE.spend] }),
 })
 
 const spendView = z
@@ -52,13 +52,32 @@ const spendView = z
     created_at: instant,
     metadata: metadataOutput,
   })
-  .meta({ id: 'Spend' })
+  .meta({
+    id: 'Spend',
+    examples: [
+      {
+        id: EXAMPLE.spend,
+        object: 'spend',
+        account: EXAMPLE.account,
+        hold: null,
+        amount: '12.5',
+        reversed: '2.5',
+        feature: 'chat',
+        actor: EXAMPLE.actor,
+        balance: '87.5',
+        created_at: EXAMPLE.at,
+        metadata: { job: '42' },
+      },
+    ],
+  })
 
-const reversalInput = z.strictObject({
-  amount: creditsInput.optional().describe('all that is left of the spend unless told otherwise'),
-  reason_code: reasonInput.default('reversal'),
-  metadata: metadataInput,
-})
+const reversalInput = z
+  .strictObject({
+    amount: creditsInput.optional(),
+    reason_code: reasonInput.default('reversal'),
+    metadata: metadataInput,
+  })
+  .meta({ examples: [{ amount: '2.5', reason_code: 'bad_answer' }] })
 
 const reversalView = z
   .object({
@@ -72,7 +91,22 @@ const reversalView = z
     reason_code: z.string(),
     created_at: instant,
   })
-  .meta({ id: 'Reversal' })
+  .meta({
+    id: 'Reversal',
+    examples: [
+      {
+        id: EXAMPLE.posting,
+        object: 'reversal',
+        account: EXAMPLE.account,
+        spend: EXAMPLE.spend,
+        amount: '2.5',
+        lapsed: '0',
+        balance: '90',
+        reason_code: 'bad_answer',
+        created_at: EXAMPLE.at,
+      },
+    ],
+  })
 
 /** Registers the routes. */
 export function spendRoutes(app: Api, { pool }: ApiDeps): void {
@@ -91,7 +125,12 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: spendInput,
-      response: answers({ 200: spentView }),
+      response: answers({ 200: spentView }, [
+        'account_not_found',
+        'balance_limit',
+        'credits_invalid',
+        'insufficient_credits',
+      ]),
     },
     async handler(request, reply) {
       const { body } = request
@@ -117,7 +156,7 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['spends'],
       params: spendParams,
       querystring: noQuery,
-      response: answers({ 200: spendView }),
+      response: answers({ 200: spendView }, ['spend_not_found']),
     },
     handler: async ({ params }) => viewOf(await readSpend(pool, params.spend)),
   })
@@ -127,14 +166,20 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
     schema: {
       summary: 'Give a spend back, or part of it',
       description:
-        'To the lots it drew on, the last first; what has expired meanwhile lapses at once. Parts add up to the spend at ' +
+        'All that is left of it unless told otherwise, to the lots it drew on, the last first; what has expired meanwhile lapses at once. Parts add up to the spend at ' +
         'most: 409 `reversal_too_large`, then `spend_reversed`, with what is `left`.',
       tags: ['spends'],
       params: spendParams,
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: reversalInput,
-      response: answers({ 200: reversalView }),
+      response: answers({ 200: reversalView }, [
+        'balance_limit',
+        'credits_invalid',
+        'reversal_too_large',
+        'spend_not_found',
+        'spend_reversed',
+      ]),
     },
     async handler(request, reply) {
       const { body, params } = request

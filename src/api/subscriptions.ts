@@ -4,45 +4,19 @@
  */
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { businessNow } from '../clock.ts'
 import { Refusal } from '../domain/error.ts'
-import { monthAt } from '../domain/free.ts'
 import { idFrom, workflowId } from '../domain/id.ts'
 import { hasEnded } from '../domain/subscription.ts'
 import { requireAccount } from '../store/account.ts'
-import { insertCheckout } from '../store/checkout.ts'
-import type { Client, Queryable } from '../store/connect.ts'
-import { firstEnrolment, insertFree } from '../store/free.ts'
-import { freePlanOnSale, priceOnSale } from '../store/price-list.ts'
-import {
-  findSubscription,
-  listSubscriptions,
-  livePrimary,
-  type SubscriptionRow,
-} from '../store/subscription.ts'
+import type { Queryable } from '../store/connect.ts'
+import { freePlanOnSale } from '../store/price-list.ts'
+import { findSubscription, listSubscriptions, type SubscriptionRow } from '../store/subscription.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
-import { invalidFields } from './problem.ts'
-import { accountId, answers, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
-
-const returnUrl = z.url({ protocol: /^https?$/ }).max(2_000)
-
-const subscriptionInput = z.strictObject({
-  account: accountId,
-  plan: z.string().min(1).max(63).describe('the id of a plan in /v1/catalog'),
-  interval: z.enum(['month', 'year']).default('month'),
-  success_url: returnUrl
-    .optional()
-    .describe('where the customer goes after paying; required, unless the plan is free'),
-  cancel_url: returnUrl
-    .optional()
-    .describe('where the customer goes after giving up; required, unless the plan is free'),
-  metadata: metadataInput,
-})
-
-type SubscriptionInput = z.infer<typeof subscriptionInput>
+import { accountId, answers, EXAMPLE, instant, metadataOutput, noQuery } from './schema.ts'
+import { enrol, order, subscriptionInput } from './subscription-begin.ts'
 
 const checkoutView = z.object({ id: z.string(), url: z.string().nullable(), expires_at: instant.nullable() })
 
@@ -70,11 +44,38 @@ const subscriptionView = z
     created_at: instant,
     metadata: metadataOutput,
   })
-  .meta({ id: 'Subscription' })
+  .meta({
+    id: 'Subscription',
+    examples: [
+      {
+        id: EXAMPLE.order,
+        object: 'subscription',
+        status: 'opening',
+        account: EXAMPLE.account,
+        plan: 'tier_2_20',
+        interval: 'month',
+        quantity: null,
+        stripe_id: null,
+        checkout: {
+          id: 'cs_test_a1',
+          url: 'https://checkout.stripe.com/c/pay/cs_test_a1',
+          expires_at: EXAMPLE.later,
+        },
+        current_period_start: null,
+        current_period_end: null,
+        cancel_at: null,
+        ended_at: null,
+        created_at: EXAMPLE.at,
+        metadata: { seat: '7' },
+      },
+    ],
+  })
 
 type SubscriptionView = z.infer<typeof subscriptionView>
 
-const params = z.object({ id: z.string().max(100).describe('ord_…, sub_… or free_…') })
+const params = z.object({
+  id: z.string().meta({ description: 'ord_…, sub_… or free_…', examples: [EXAMPLE.order] }),
+})
 
 /** Registers the routes. */
 export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
@@ -92,7 +93,15 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: noQuery,
       body: subscriptionInput,
-      response: answers({ 201: subscriptionView, 202: commandView }),
+      response: answers({ 201: subscriptionView, 202: commandView }, [
+        'account_not_found',
+        'checkout_expired',
+        'checkout_open',
+        'idempotency_in_progress',
+        'plan_not_found',
+        'stripe_refused',
+        'subscription_exists',
+      ]),
     },
     async handler(request, reply) {
       const { body } = request
@@ -125,7 +134,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       summary: 'Subscriptions and orders of an account, newest first',
       tags: ['subscriptions'],
       querystring: z.strictObject({ ...pageQuery, account: accountId }),
-      response: answers({ 200: listOf(subscriptionView) }),
+      response: answers({ 200: listOf(subscriptionView) }, ['account_not_found', 'cursor_invalid']),
     },
     async handler({ query }) {
       const kind = `subscriptions:${query.account}`
@@ -143,7 +152,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       tags: ['subscriptions'],
       params,
       querystring: noQuery,
-      response: answers({ 200: subscriptionView }),
+      response: answers({ 200: subscriptionView }, ['subscription_not_found']),
     },
     handler: async (request) => viewOf(await requireSubscription(pool, request.params.id)),
   })
@@ -156,8 +165,17 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       params,
       headers: idempotencyHeaders,
       querystring: noQuery,
-      body: z.strictObject({}).nullish(),
-      response: answers({ 200: subscriptionView, 202: commandView }),
+      body: z
+        .strictObject({})
+        .nullish()
+        .meta({ examples: [{}] }),
+      response: answers({ 200: subscriptionView, 202: commandView }, [
+        'idempotency_in_progress',
+        'stripe_refused',
+        'subscription_ended',
+        'subscription_not_found',
+        'subscription_not_started',
+      ]),
     },
     async handler(request, reply) {
       const row = await requireSubscription(pool, request.params.id)
@@ -181,54 +199,6 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     },
   })
 }
-
-const NOT_ON_SALE = 'this plan is not on sale at this interval'
-
-/** Writes an order; its workflow opens the page. */
-async function order(client: Client, id: string, input: SubscriptionInput): Promise<void> {
-  const { account, plan, interval, success_url: successUrl, cancel_url: cancelUrl, metadata } = input
-  await requireAccount(client, account)
-  const price = await priceOnSale(client, plan, interval)
-  if (price === undefined) throw new Refusal('plan_not_found', NOT_ON_SALE)
-  if (successUrl === undefined || cancelUrl === undefined) {
-    const missing = URLS.filter((url) => input[url] === undefined)
-    throw invalidFields(missing, 'required for a plan that is paid for')
-  }
-  const live = await livePrimary(client, account, price.group)
-  if (live !== undefined) {
-    throw new Refusal('subscription_exists', 'the account has a live subscription of this group', {
-      subscription: live.id,
-    })
-  }
-  const { group: planGroup, priceId } = price
-  await insertCheckout(client, {
-    id,
-    accountId: account,
-    plan,
-    interval,
-    planGroup,
-    priceId,
-    successUrl,
-    cancelUrl,
-    metadata,
-  })
-}
-
-/** Enrols in a free plan; its workflow grants. */
-async function enrol(client: Client, id: string, input: SubscriptionInput): Promise<void> {
-  const { account, plan, interval, metadata } = input
-  await requireAccount(client, account)
-  const terms = await freePlanOnSale(client, plan)
-  if (terms === undefined || interval !== 'month') throw new Refusal('plan_not_found', NOT_ON_SALE)
-  const needless = URLS.filter((url) => input[url] !== undefined)
-  if (needless.length > 0) throw invalidFields(needless, 'a free plan has no page to return from')
-  const created = await businessNow(client)
-  const anchor = (await firstEnrolment(client, account, terms.group)) ?? created
-  const { start: periodStart, end: periodEnd } = monthAt(anchor, created)
-  await insertFree(client, { id, account, terms, anchor, created, periodStart, periodEnd, metadata })
-}
-
-const URLS = ['success_url', 'cancel_url'] as const
 
 async function requireSubscription(database: Queryable, id: string): Promise<SubscriptionRow> {
   const row = await findSubscription(database, id)

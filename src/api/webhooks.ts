@@ -32,7 +32,18 @@ export async function webhookRoutes(scope: FastifyInstance, deps: ApiDeps): Prom
         'Signed by Stripe; no API key. Every type is stored and answered 200, also those nobody handles.',
       tags: ['webhooks'],
       querystring: noQuery,
-      response: answers({ 200: z.object({ received: z.literal(true) }) }),
+      response: answers(
+        { 200: z.object({ received: z.literal(true) }).meta({ examples: [{ received: true }] }) },
+        [
+          'body_too_large',
+          'event_malformed',
+          'livemode_mismatch',
+          'signature_future',
+          'signature_invalid',
+          'signature_stale',
+          'unavailable',
+        ],
+      ),
     },
     async handler(request) {
       const event = accept(request, deps)

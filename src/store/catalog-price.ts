@@ -30,19 +30,14 @@ export async function completeTerms(database: Queryable, terms: Terms): Promise<
   ])
 }
 
-/**
- * Makes these the ones on sale, and no others. What was sold before is kept, and is sold no more.
- * @returns how many are on sale then: those that are not kept are not
- */
-export async function putOnSale(client: Queryable, lookupKeys: string[]): Promise<number> {
+/** Makes these the ones on sale, and no others. What was sold before is kept, and is sold no more. */
+export async function putOnSale(client: Queryable, lookupKeys: string[]): Promise<void> {
   await client.query('update catalog_price set on_sale = false where on_sale and lookup_key <> all($1)', [
     lookupKeys,
   ])
   await client.query('update catalog_price set on_sale = true where not on_sale and lookup_key = any($1)', [
     lookupKeys,
   ])
-  const { rowCount } = await client.query('select 1 from catalog_price where on_sale')
-  return rowCount ?? 0
 }
 
 /** Writes down which catalogue is in force, and its limits. */

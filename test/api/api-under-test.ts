@@ -7,6 +7,7 @@ import { buildApi } from '../../src/api/server.ts'
 import { createLogger } from '../../src/log.ts'
 import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import type { Reach } from '../../src/workflows/owner.ts'
+import { assertConforms } from '../support/contract.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 export const API_VERSION = '2026-10-28.endive'
@@ -59,7 +60,12 @@ export async function startApi(
 
   async function send(request: InjectOptions): Promise<Answer> {
     const response = await app.inject(request)
-    const json = String(response.headers['content-type'] ?? '').includes('json')
+    const contentType = String(response.headers['content-type'] ?? '')
+    const json = contentType.includes('json')
+    const { method = 'GET', url } = request
+    if (typeof url === 'string') {
+      await assertConforms({ method, url, status: response.statusCode, contentType, text: response.body })
+    }
     return {
       status: response.statusCode,
       headers: response.headers,

@@ -22,6 +22,9 @@ describe('bad input', () => {
       'customer',
       'command',
       'posting',
+      'hold',
+      'note',
+      'audit_log',
       'checkout',
       'processed_webhook_events',
       'alert',
@@ -93,8 +96,13 @@ describe('bad input', () => {
     ['that is a text', '"amount"', 400, 'request_invalid'],
     ['that nests without end', '['.repeat(30_000), 400, 'json_malformed'],
     ['that nests very deeply', `${'['.repeat(30_000)}${']'.repeat(30_000)}`, 400, 'request_invalid'],
+    ['with a key twice', '{"amount":"1","amount":"2"}', 400, 'json_malformed'],
+    ['with a key twice in two spellings', '{"amount":"1","\\u0061mount" : "2"}', 400, 'json_malformed'],
+    ['with a key twice deep inside', '{"amount":"1","x":[{"\\"":1,"\\"":2}]}', 400, 'json_malformed'],
     ['that changes a prototype', '{"amount":"1","__proto__":{"x":1}}', 400, 'json_malformed'],
-    ['with a field nobody knows', '{"amount":"1","overdraft":true}', 400, 'request_invalid'],
+    ['with a field nobody knows', '{"amount":"1","overdraw":true}', 400, 'request_invalid'],
+    ['with a flag that is a text', '{"amount":"1","overdraft":"true"}', 400, 'request_invalid'],
+    ['with metadata that is a text', '{"amount":"1","metadata":"x"}', 400, 'request_invalid'],
     ['with NUL', '{"amount":"1","feature":"a\\u0000"}', 400, 'text_invalid'],
     ['with half a surrogate pair', '{"amount":"1","feature":"\\ud800"}', 400, 'text_invalid'],
     ['with a feature that is no slug', '{"amount":"1","feature":"Über uns"}', 400, 'request_invalid'],
@@ -130,13 +138,26 @@ describe('bad input', () => {
   })
 
   it('refuses accounts that are not there, on every route', async () => {
-    for (const id of ['acc_0123456789', 'acc_', 'someone', `acc_${'0'.repeat(80)}`, '%20', "acc_'--"]) {
+    for (const id of [
+      'acc_0123456789',
+      'acc_',
+      'someone',
+      `acc_${'0'.repeat(80)}`,
+      'x'.repeat(9_000),
+      '%20',
+      "acc_'--",
+    ]) {
       const path = `/v1/accounts/${id}`
       await refused(() => api.get(path), 404, 'account_not_found')
       await refused(() => api.get(`${path}/balance`), 404, 'account_not_found')
       await refused(() => api.get(`${path}/ledger`), 404, 'account_not_found')
       await refused(() => api.post(`${path}/spend`, { amount: '1' }), 404, 'account_not_found')
     }
+    const long = 'x'.repeat(9_000)
+    await refused(() => api.get(`/v1/subscriptions/${long}`), 404, 'subscription_not_found')
+    await refused(() => api.post(`/v1/subscriptions/${long}/cancel`, {}), 404, 'subscription_not_found')
+    await refused(() => api.get(`/v1/commands/${long}`), 404, 'command_not_found')
+    await refused(() => api.get(`/v1/subscriptions?account=${long}`), 400, 'request_invalid')
     await refused(() => api.get('/v1/subscriptions?account=acc_0'), 404, 'account_not_found')
     await refused(() => api.get('/v1/subscriptions/ord_0'), 404, 'subscription_not_found')
     await refused(() => api.get('/v1/subscriptions/sub_0'), 404, 'subscription_not_found')

@@ -66,13 +66,22 @@ describe('the server', () => {
       'get /v1/accounts',
       'get /v1/accounts/{account}',
       'get /v1/accounts/{account}/balance',
+      'get /v1/accounts/{account}/holds',
       'get /v1/accounts/{account}/ledger',
+      'get /v1/accounts/{account}/usage',
       'get /v1/catalog',
       'get /v1/commands/{id}',
+      'get /v1/holds/{hold}',
+      'get /v1/spends/{spend}',
       'get /v1/subscriptions',
       'get /v1/subscriptions/{id}',
       'post /v1/accounts',
+      'post /v1/accounts/{account}/holds',
       'post /v1/accounts/{account}/spend',
+      'post /v1/grants',
+      'post /v1/holds/{hold}/capture',
+      'post /v1/holds/{hold}/release',
+      'post /v1/spends/{spend}/reverse',
       'post /v1/subscriptions',
       'post /v1/subscriptions/{id}/cancel',
       'post /webhooks/stripe',
@@ -92,7 +101,8 @@ describe('the server', () => {
         if (!path.startsWith('/v1/')) continue
         assert.deepEqual(operation['security'], [{ key: [] }], path)
         assert.match(operation['description'] ?? '', /Scope: `[a-z:]+`/)
-        assert.ok(operation['responses']?.['4XX']?.['content']?.['application/problem+json'], path)
+        for (const status of ['400', '401', '403', '500', '503'])
+          assert.ok(operation['responses']?.[status]?.['content']?.['application/problem+json'], path)
       }
     }
   })

@@ -46,7 +46,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/spend-queue',
     'ledger/hold',
     'ledger/reversal',
-    'ledger/post',
+    'ledger/gift',
     'ledger/balance',
     'ledger/entry',
     'store/account',

@@ -16,6 +16,7 @@ import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import { API_VERSION, stripeClient } from '../../src/stripe/gateway.ts'
 import { DUTIES } from '../../src/workflows/schedule.ts'
 import { type Balancer, startBalancer } from './balancer.ts'
+import { assertConforms } from './contract.ts'
 import { createDatabase, type TestDatabase } from './postgres.ts'
 import { type Role, startRole } from './process.ts'
 import { taskQueue, temporalServer } from './temporal.ts'
@@ -173,7 +174,16 @@ export async function startStack(
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
-      return { status: answer.status, headers: answer.headers, body: JSON.parse(await answer.text()) }
+      const { status, headers } = answer
+      const text = await answer.text()
+      await assertConforms({
+        method,
+        url: path,
+        status,
+        contentType: headers.get('content-type') ?? '',
+        text,
+      })
+      return { status, headers, body: JSON.parse(text) }
     },
     async control(path, body) {
       const answer = await fetch(`${sandbox.url}/_sandbox/${path}`, {

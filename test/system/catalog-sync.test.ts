@@ -281,6 +281,17 @@ describe('the catalogue and Stripe', () => {
     assert.deepEqual(await priceOnSale(database.pool, 'tier_2_20', 'month'), old)
   })
 
+  it('of two files of one version, synced at once, the first is sold and the second told so', async () => {
+    const other = structuredClone(file)
+    for (const price of other.prices) if (price.lookupKey === MONTH) price.credits = '21'
+    const late = await plan(other)
+    await sync()
+    for (const step of stepsInStripe(late)) await takeStep(database.pool, prices, step)
+    await assert.rejects(writeDown(database.pool, other, late, 'test'), /sold with other terms \(credits\)/)
+    assert.equal((await priceOnSale(database.pool, 'tier_2_20', 'month'))?.credits, '20')
+    assert.equal(await checkCatalog(database.pool, file), true)
+  })
+
   it('an installation of the first version keeps its prices and products', async () => {
     const product = await stripe.products.create({
       name: 'Starter',

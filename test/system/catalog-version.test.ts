@@ -107,11 +107,16 @@ describe('subscribers keep the version they bought', function () {
           `select subject from alert where kind = 'catalog_drift' and resolved_at is null`,
         )
       ).rows.map(({ subject }) => subject)
+    const runUntil = (what: string, holds: () => Promise<boolean>) =>
+      eventually(what, async () => {
+        if (await holds()) return true
+        // a run that is asked for during another is left out
+        if ((await schedule.describe()).info.runningActions.length === 0) await schedule.trigger()
+        return false
+      })
     await stack.stripe.prices.update(price.id, { active: false })
-    await schedule.trigger()
-    await eventually('the alert', async () => (await open()).includes('tier_6_50.month.v3'))
+    await runUntil('the alert', async () => (await open()).includes('tier_6_50.month.v3'))
     await stack.stripe.prices.update(price.id, { active: true })
-    await schedule.trigger()
-    await eventually('its end', async () => (await open()).length === 0)
+    await runUntil('its end', async () => (await open()).length === 0)
   })
 })

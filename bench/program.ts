@@ -21,7 +21,7 @@ export async function startProgram(input: {
 }): Promise<Program> {
   const file = join(input.folder, `${input.name}.log`)
   const log = openSync(file, 'a')
-  const script = fileURLToPath(new URL(`../../${input.script}`, import.meta.url))
+  const script = fileURLToPath(new URL(`../${input.script}`, import.meta.url))
   const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', script, ...input.args], {
     stdio: ['ignore', log, log],
     env: { PATH: process.env['PATH'], ...input.env },

@@ -1,0 +1,162 @@
+/**
+ * `npm run bench`: how fast a durable spend is, beside the least that any durable debit must do, in one run on one
+ * Postgres: `--rounds 5 --seconds 2 --postings 1000000`; `--scale` compares a small ledger with a large one instead.
+ * What it prints is explained in docs/performance.md.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { violations } from '../src/ledger/invariant.ts'
+import { createLogger } from '../src/log.ts'
+import { freePort } from '../src/sandbox/ports.ts'
+import { type Postgres, startPostgres } from '../src/sandbox/postgres.ts'
+import { connect, type Pool } from '../src/store/connect.ts'
+import { migrate } from '../src/store/migrate.ts'
+import { libraryCases, SPREAD } from './cases.ts'
+import { cpuOf } from './cpu.ts'
+import { httpCases } from './http.ts'
+import { load, type Round } from './load.ts'
+import { seed } from './seed.ts'
+import { printScale, printTable, type Result } from './table.ts'
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '2' },
+    postings: { type: 'string', default: '1000000' },
+    only: { type: 'string', default: '' },
+    scale: { type: 'boolean', default: false },
+  },
+})
+const ROUNDS = Number(values.rounds)
+const MS = Number(values.seconds) * 1_000
+
+/** As on a server of its own; both sides of every ratio run on it. Durability stays as Postgres ships it. */
+const SETTINGS = { shared_buffers: '2GB', max_wal_size: '16GB', checkpoint_timeout: '1h' }
+
+const say = (text: string) => process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`)
+
+/** One thing that is measured: so many callers that each make this call. */
+export interface Case {
+  name: string
+  callers: number
+  call: () => Promise<unknown>
+}
+
+async function main(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'perennial-bench-'))
+  const postgres = await startPostgres({
+    dataDir: folder,
+    port: await freePort(),
+    log: createLogger('silent'),
+    settings: SETTINGS,
+  })
+  try {
+    await (values.scale ? compareSizes(postgres) : compareWithBare(postgres, folder))
+  } finally {
+    await postgres.stop()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function compareWithBare(postgres: Postgres, folder: string): Promise<void> {
+  await prepare(postgres, Number(values.postings), SPREAD)
+  const pool = connect(postgres.serviceUrl)
+  const http = await httpCases(postgres, folder)
+  try {
+    const cases = [...libraryCases(pool, SPREAD), ...http.cases].filter(({ name, callers }) =>
+      `${name} ${callers}`.includes(values.only),
+    )
+    const results = await measure(cases, postmasterOf(folder))
+    await prove(postgres)
+    printTable(results, {
+      cpus: cpus().length,
+      rounds: ROUNDS,
+      seconds: MS / 1_000,
+      postings: values.postings,
+    })
+  } finally {
+    await http.stop()
+    await pool.end()
+  }
+}
+
+/** The same load on a ledger of 10⁴ postings and on one of 10⁷, in two databases of one server. */
+async function compareSizes(postgres: Postgres): Promise<void> {
+  const owner = connect(postgres.ownerUrl, 1)
+  const accounts = 1_000
+  const sizes: { postings: number; url: string; pool: Pool }[] = []
+  try {
+    for (const postings of [10_000, 10_000_000]) {
+      const name = `ledger_${postings}`
+      await owner.query(`create database ${name}`)
+      const urls = [postgres.ownerUrl, postgres.serviceUrl].map((url) => url.replace(/[^/]+$/, name))
+      const [ownerUrl, serviceUrl] = urls as [string, string]
+      await prepare({ ownerUrl, serviceUrl }, postings, accounts)
+      sizes.push({ postings, url: ownerUrl, pool: connect(serviceUrl) })
+    }
+    const cases = sizes.flatMap(({ postings, pool }) =>
+      libraryCases(pool, accounts)
+        .filter(({ name, callers }) => name.startsWith('ours') && callers <= 32)
+        .map((one) => ({ ...one, name: `${one.name} @${postings}` })),
+    )
+    const results = await measure(cases, undefined)
+    for (const { url } of sizes) await prove({ ownerUrl: url })
+    printScale(results)
+  } finally {
+    for (const { pool } of sizes) await pool.end()
+    await owner.end()
+  }
+}
+
+async function prepare(
+  { ownerUrl }: { ownerUrl: string; serviceUrl: string },
+  postings: number,
+  accounts: number,
+): Promise<void> {
+  say(`seeding ${postings} postings`)
+  await migrate(ownerUrl)
+  await seed(ownerUrl, postings, accounts)
+}
+
+/** Interleaved, so that what else the machine does meets all of them alike; one round before, to warm up. */
+async function measure(cases: Case[], postmaster: number | undefined): Promise<Result[]> {
+  const results = cases.map((one) => ({ ...one, rounds: [] as (Round & { postgres: number })[] }))
+  for (let round = -1; round < ROUNDS; round++) {
+    say(round < 0 ? 'warming up' : `round ${round + 1} of ${ROUNDS}`)
+    for (const { callers, call, rounds } of results) {
+      const before = postmaster === undefined ? 0 : (cpuOf({ postmaster })['postmaster'] ?? 0)
+      const one = await load(callers, MS, call)
+      const after = postmaster === undefined ? 0 : (cpuOf({ postmaster })['postmaster'] ?? 0)
+      if (round >= 0) rounds.push({ ...one, postgres: ((after - before) / MS) * 1_000 })
+    }
+  }
+  return results
+}
+
+/** @throws when what was measured left the books wrong */
+async function prove({ ownerUrl }: { ownerUrl: string }): Promise<void> {
+  say('verifying the books')
+  const pool = connect(ownerUrl, 1)
+  try {
+    await pool.query('set statement_timeout = 0')
+    const found = await violations(pool)
+    if (found.length > 0) throw new Error(`the books are wrong: ${JSON.stringify(found)}`)
+    const { rows } = await pool.query<{ spends: string }>(
+      `select count(*) as spends from posting where actor not in ('seed')`,
+    )
+    say(`the books balance, ${rows[0]?.spends} spends included`)
+  } finally {
+    await pool.end()
+  }
+}
+
+function postmasterOf(folder: string): number {
+  return Number(readFileSync(join(folder, 'postgres', 'data', 'postmaster.pid'), 'utf8').split('\n')[0])
+}
+
+main().catch((error: unknown) => {
+  say(error instanceof Error ? (error.stack ?? error.message) : String(error))
+  process.exitCode = 1
+})

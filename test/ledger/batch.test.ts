@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { Exact, parseCredits } from '../../src/domain/credits.ts'
+import { Refusal } from '../../src/domain/error.ts'
+import { readBalance } from '../../src/ledger/balance.ts'
+import { readLedger } from '../../src/ledger/entry.ts'
+import { captureHold } from '../../src/ledger/hold.ts'
+import { readSpend, reverseSpend } from '../../src/ledger/reversal.ts'
+import { spend, type SpendInput, spendMany } from '../../src/ledger/spend.ts'
+import { SpendQueue } from '../../src/ledger/spend-queue.ts'
+import { connect } from '../../src/store/connect.ts'
+import { startCutProxy } from '../support/cut-proxy.ts'
+import { assertBooks, DAY_MS, fromNow, give, openAccount, place } from '../support/ledger.ts'
+import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+
+describe('spends that wait together', () => {
+  let database: TestDatabase
+  before(async () => {
+    database = await createDatabase()
+  })
+  after(() => database.drop())
+  afterEach(() => assertBooks(database))
+
+  const of = (account: string, amount: string, more: Partial<SpendInput> = {}): SpendInput => ({
+    account,
+    key: randomUUID(),
+    amount: parseCredits(amount),
+    actor: 'test',
+    ...more,
+  })
+  const codes = (answers: unknown[]) =>
+    answers.map((answer) =>
+      answer instanceof Refusal ? answer.code : (answer as { balance: string }).balance,
+    )
+  const balance = async (account: string) => (await readBalance(database.pool, account))?.balance
+  /** What each caller was told: its balance, or why not. */
+  const told = async (asked: Promise<{ balance: string }>[]) =>
+    (await Promise.allSettled(asked)).map((one) =>
+      one.status === 'fulfilled' ? one.value.balance : (one.reason as Refusal).code,
+    )
+
+  it('one refusal touches no neighbour: a poor wallet, a reused key, no account, a replay, each its own answer', async () => {
+    const [rich, poor] = [await openAccount(database), await openAccount(database)]
+    await give(database.pool, rich, '10', { expiresAt: await fromNow(database, DAY_MS) })
+    await give(database.pool, rich, '10')
+    await give(database.pool, poor, '5')
+    const known = of(rich, '1')
+    await spend(database.pool, known)
+    const batch = [
+      of(rich, '12'),
+      of(poor, '3'),
+      of('acc_nobody', '1'),
+      { ...known, amount: parseCredits('2') },
+      of(poor, '4'),
+      known,
+      of(poor, '9', { overdraft: true }),
+      of(rich, '4'),
+      of(poor, '1'),
+    ]
+    const expected = [
+      '7',
+      '2',
+      'account_not_found',
+      'idempotency_key_reused',
+      'insufficient_credits',
+      '19',
+      '-7',
+      '3',
+      'insufficient_credits',
+    ]
+    assert.deepEqual(codes(await spendMany(database.pool, batch)), expected)
+    assert.deepEqual([await balance(rich), await balance(poor)], ['3', '-7'])
+    // and again: what was done is done, what was refused is refused for the same reason
+    const again = await spendMany(database.pool, batch)
+    assert.deepEqual(codes(again), expected)
+    assert.deepEqual(
+      again.map((answer) => !(answer instanceof Refusal) && answer.replayed),
+      [true, true, false, false, false, true, true, true, false],
+    )
+  })
+
+  it('a rich wallet with a poor neighbour draws on its lots as it would alone', async () => {
+    const [alone, together] = [await openAccount(database), await openAccount(database)]
+    const lots: string[][] = []
+    for (const account of [alone, together]) {
+      for (const amount of ['1', '2', '4']) await give(database.pool, account, amount)
+      const asked = ['0.5', '1', '2.5'].map((amount) => of(account, amount))
+      if (account === alone) for (const one of asked) await spend(database.pool, one)
+      else await spendMany(database.pool, [of(await openAccount(database), '1'), ...asked])
+      const entries = await readLedger(database.pool, account, { limit: 3 })
+      lots.push(entries.map((entry) => entry.lots.map((lot) => lot.amount).join()))
+    }
+    assert.deepEqual(lots[0], ['-1.5,-1', '-0.5,-0.5', '-0.5'])
+    assert.deepEqual(lots[1], lots[0])
+  })
+
+  it('a key that waits twice is one spend, and both callers are answered alike', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const queue = new SpendQueue(database.pool)
+    const twice = of(account, '3')
+    const answers = await Promise.all([
+      queue.spend(of(account, '1')), // the lane is busy: the rest waits
+      queue.spend(twice),
+      queue.spend(of(account, '2')),
+      queue.spend(twice),
+      queue.spend(twice),
+    ])
+    assert.deepEqual(
+      answers.map(({ balance, replayed }) => [balance, replayed]),
+      [
+        ['9', false],
+        ['6', false],
+        ['4', false],
+        ['6', true],
+        ['6', true],
+      ],
+    )
+  })
+
+  it('they are served in the order of their arrival', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '30')
+    const queue = new SpendQueue(database.pool, { batchMax: 7 })
+    const asked = Array.from({ length: 40 }, () => queue.spend(of(account, '1')))
+    assert.deepEqual(
+      await told(asked),
+      Array.from({ length: 40 }, (_, index) => (index < 30 ? String(29 - index) : 'insufficient_credits')),
+    )
+  })
+
+  it('nobody knows whether a batch committed whose answer was lost; its keys do', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const proxy = await startCutProxy(database.serviceUrl)
+    const pool = connect(proxy.url, 1)
+    try {
+      const queue = new SpendQueue(pool)
+      proxy.cutAfter('ledger_spend_many')
+      const answers = await Promise.all(['1', '2', '3'].map((amount) => queue.spend(of(account, amount))))
+      assert.deepEqual(
+        answers.map(({ balance, replayed }) => [balance, replayed]),
+        [
+          ['9', false],
+          ['7', true],
+          ['4', true],
+        ],
+      )
+      assert.equal(await balance(account), '4')
+    } finally {
+      await pool.end()
+      await proxy.close()
+    }
+  })
+
+  it('too many callers are sent away before anything is written', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const queue = new SpendQueue(database.pool, { waitingMax: 2 })
+    const answers = await Promise.allSettled(
+      ['1', '1', '1'].map((amount) => queue.spend(of(account, amount))),
+    )
+    assert.deepEqual(
+      answers.map((answer) => (answer.status === 'rejected' ? answer.reason.name : answer.status)),
+      ['fulfilled', 'fulfilled', 'SpendQueueFull'],
+    )
+    assert.equal(await balance(account), '8')
+  })
+
+  it('notes stand beside what was spent, and neither a replay nor a reused key writes any', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const [noted, bare] = [of(account, '1', { metadata: { job: '7' } }), of(account, '1')]
+    const [first, second] = await spendMany(database.pool, [noted, bare])
+    assert.ok(!(first instanceof Refusal) && !(second instanceof Refusal) && first && second)
+    assert.deepEqual((await readSpend(database.pool, first.id)).metadata, { job: '7' })
+    await database.pool.query('delete from note where account_id = $1', [account]) // an erasure
+    const answers = await spendMany(database.pool, [noted, { ...bare, metadata: { other: 'x' } }])
+    assert.deepEqual(codes(answers), ['9', 'idempotency_key_reused'])
+    for (const { id } of [first, second]) assert.deepEqual((await readSpend(database.pool, id)).metadata, {})
+  })
+
+  it('precision: 100,000 operations at 8 places end exactly', async function () {
+    this.timeout(120_000)
+    const account = await openAccount(database)
+    let expected = new Exact(0)
+    let counted = 0
+    // small steps of a number that no binary fraction hits, so that every place is used
+    const next = () => new Exact(++counted).times('0.00000037').plus('0.00012347').toDecimalPlaces(8)
+    const batch = async (size: number) => {
+      const amounts = Array.from({ length: size }, next)
+      await give(
+        database.pool,
+        account,
+        Exact.sum(...amounts)
+          .plus('0.00000001')
+          .toFixed(),
+      )
+      const answers = await spendMany(
+        database.pool,
+        amounts.map((amount) => ({ account, key: randomUUID(), amount, actor: 'test' })),
+      )
+      expected = expected.plus('0.00000001')
+      const last = answers.at(-1)
+      assert.ok(last && !(last instanceof Refusal))
+      assert.equal(last.balance, expected.toFixed())
+      return last.id
+    }
+    for (let round = 0; round < 100; round += 1) {
+      const spent = await batch(995)
+      const hold = await place(database.pool, account, '0.00000001')
+      const captured = await captureHold(database.pool, {
+        hold: hold.id,
+        key: randomUUID(),
+        amount: parseCredits('0.00000001'),
+        final: true,
+        actor: 'test',
+      })
+      // in two parts
+      const back = { spend: spent, actor: 'test', reasonCode: 'test' }
+      await reverseSpend(database.pool, { ...back, key: randomUUID(), amount: parseCredits('0.00000003') })
+      await reverseSpend(database.pool, { ...back, spend: captured.id, key: randomUUID() })
+      expected = expected.plus('0.00000003')
+    }
+    assert.equal(counted, 99_500)
+    const end = await readBalance(database.pool, account)
+    assert.deepEqual([end?.balance, end?.available, end?.debt], [expected.toFixed(), expected.toFixed(), '0'])
+    assert.equal(expected.toFixed(), '0.000004')
+  })
+})
