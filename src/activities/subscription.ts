@@ -117,12 +117,12 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         // whichever run raised it: what was wrong is right again
         if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
         const due = isPaidFor(mirror.status)
-          ? undefined
-          : await makeFreeDue(client, mirror.account, mirror.group)
+          ? []
+          : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
         return { role, due }
       })
-      // A free plan is there again. After the commit, and whoever repeats this wakes it once more.
-      if (due !== undefined) await wakeOwner(reach, due, { reason: 'paid_ended' })
+      // Free plans are there again. After the commit, and whoever repeats this wakes them once more.
+      for (const owner of due) await wakeOwner(reach, owner, { reason: 'paid_ended' })
       return { role }
     },
 

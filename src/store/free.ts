@@ -121,7 +121,10 @@ export async function paidBeside(database: Queryable, account: string, group: st
   }))
 }
 
-/** Notes where a free plan stands. A deadline that somebody has set since it was seen stays: it is due then. */
+/**
+ * Notes where a free plan stands. A deadline that somebody has set since it was seen stays: it is due then. What has
+ * ended stays as it ended, whatever a run that is late believes; only its deadline goes.
+ */
 export async function keepFree(
   client: Queryable,
   id: string,
@@ -130,7 +133,8 @@ export async function keepFree(
 ): Promise<void> {
   await client.query(
     `update subscription
-        set status = $2, current_period_start = $3, current_period_end = $4, ended_at = $5, observed_at = $6,
+        set status = case when ended_at is null then $2 else status end, ended_at = coalesce(ended_at, $5),
+            current_period_start = $3, current_period_end = $4, observed_at = $6,
             deadline_at = case when deadline_at is not distinct from $8 then $7 else deadline_at end
       where id = $1 and role = 'fallback'`,
     [id, plan.status, plan.periodStart, plan.periodEnd, plan.endedAt, seen.at, plan.deadline, seen.deadline],
@@ -146,19 +150,21 @@ export async function cancelFreeAt(client: Queryable, id: string, at: Instant): 
 }
 
 /**
- * Makes the free plan of an account and group due now, because nothing is paid for any more. Call it in the transaction
- * that says so, and wake it afterwards.
- * @returns its id; undefined when the account has none
+ * Makes the free plans of an account and group due now, because something that began at `since` is no longer paid for;
+ * those that have ended meanwhile, too. Call it in the transaction that says so, and wake them afterwards.
+ * @returns their ids
  */
 export async function makeFreeDue(
   client: Queryable,
   account: string,
   group: string,
-): Promise<string | undefined> {
+  since: Instant,
+): Promise<string[]> {
   const { rows } = await client.query<{ id: string }>(
     `update subscription set deadline_at = business_now()
-      where account_id = $1 and plan_group = $2 and role = 'fallback' and status <> 'canceled' returning id`,
-    [account, group],
+      where account_id = $1 and plan_group = $2 and role = 'fallback' and (ended_at is null or ended_at > $3)
+     returning id`,
+    [account, group, since],
   )
-  return rows[0]?.id
+  return rows.map(({ id }) => id)
 }

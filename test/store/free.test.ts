@@ -154,7 +154,7 @@ describe('a free plan in the database', () => {
     await keepFree(database.pool, id, plan, seen)
     assert.equal(await deadlineOf(id), plan.deadline)
     const now = { ...seen, deadline: plan.deadline }
-    assert.equal(await makeFreeDue(database.pool, account, 'default'), id)
+    assert.deepEqual(await makeFreeDue(database.pool, account, 'default', CREATED), [id])
     const due = await deadlineOf(id)
     assert.notEqual(due, plan.deadline)
     await keepFree(database.pool, id, plan, now)
@@ -163,13 +163,21 @@ describe('a free plan in the database', () => {
     assert.equal(await deadlineOf(id), plan.deadline)
   })
 
-  it('that has ended is not made due, and an end that is noted stays', async () => {
+  it('that has ended stays as it ended; what only then is known to have been unpaid makes it due once more', async () => {
     const id = await enrol()
     await cancelFreeAt(database.pool, id, plan.periodEnd)
     await cancelFreeAt(database.pool, id, '2030-01-01T00:00:00.000Z')
     assert.equal((await readFree(database.pool, id))?.subscription.cancelAt, plan.periodEnd)
     await keepFree(database.pool, id, ended, seen)
-    assert.equal(await makeFreeDue(database.pool, account, 'default'), undefined)
+    // a run that was late
+    await keepFree(database.pool, id, plan, seen)
+    const row = await findSubscription(database.pool, id)
+    assert.deepEqual([row?.status, row?.ended_at?.toISOString()], ['canceled', plan.periodEnd])
+    assert.equal(await deadlineOf(id), null)
+    assert.deepEqual(await makeFreeDue(database.pool, account, 'default', plan.periodEnd), [])
+    assert.deepEqual(await makeFreeDue(database.pool, account, 'default', CREATED), [id])
+    const due = await deadlineOf(id)
+    await keepFree(database.pool, id, ended, { at: CREATED, deadline: due ?? null })
     assert.equal(await deadlineOf(id), null)
   })
 

@@ -16,6 +16,9 @@ const SCENARIOS: Record<string, (stack: Stack) => Promise<void>> = { paid, free 
 if (version === undefined || !/^v\d+$/.test(version) || (only !== undefined && !(only in SCENARIOS)))
   throw new Error(`usage: npm run record -- v2 [${Object.keys(SCENARIOS).join(' | ')}]`)
 
+/** A sticky task queue is named after the process and its host. */
+const isProcess = (value: unknown) => typeof value === 'string' && /^\d+@/.test(value)
+
 /** Every run of a workflow, oldest first, without what tells of this machine. */
 async function record(stack: Stack, workflowId: string, scenario: string): Promise<void> {
   const runs = await eventually('visibility', async () => {
@@ -28,7 +31,7 @@ async function record(stack: Stack, workflowId: string, scenario: string): Promi
   for (const { runId } of runs) {
     const history = await stack.temporal.workflow.getHandle(workflowId, runId).fetchHistory()
     const json = JSON.parse(historyToJSON(history), (key, value: unknown) =>
-      key === 'identity' ? 'recorded' : key === 'stackTrace' ? '' : value,
+      key === 'identity' || isProcess(value) ? 'recorded' : key === 'stackTrace' ? '' : value,
     )
     const file = new URL(`${scenario}-${version}-${++number}.json`, FOLDER)
     if (existsSync(file))
