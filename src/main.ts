@@ -14,6 +14,7 @@ import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.t
 import { createCheckoutActivities } from './activities/checkout.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
+import { createFreeActivities } from './activities/free.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
@@ -88,7 +89,8 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
       taskQueue: config.taskQueue,
       workflowBundle: await bundle(),
       activities: {
-        ...createSubscriptionActivities({ pool, gateway }),
+        ...createSubscriptionActivities({ pool, gateway, reach }),
+        ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),

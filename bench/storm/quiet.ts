@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Client } from '@temporalio/client'
 import { eventually } from '../../test/support/stack.ts'
-import { cpuOf } from './cpu.ts'
+import { cpuOf } from '../cpu.ts'
 
 /** Waits until so many runs of a type have ended by being continued as new, as Temporal counts them. */
 export async function allContinued(client: Client, type: string, runs: number): Promise<void> {

@@ -1,7 +1,12 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
 import type { Instant } from '../domain/calendar.ts'
-import type { InvoiceFacts, Observation, SubscriptionPlan } from '../domain/subscription.ts'
+import {
+  type InvoiceFacts,
+  isPaidFor,
+  type Observation,
+  type SubscriptionPlan,
+} from '../domain/subscription.ts'
 import { grant } from '../ledger/post.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
@@ -11,6 +16,7 @@ import { termsOf } from '../store/catalog-price.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
+import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror } from '../store/mirror.ts'
 import { writePayment } from '../store/payment.ts'
@@ -18,6 +24,7 @@ import { businessNow } from '../clock.ts'
 import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
 import { postingKey } from '../domain/id.ts'
 import type { CommandAnswer } from '../workflows/message.ts'
+import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { refusalOf, translated } from './translate.ts'
 
 /** How many passes over an event may fail before it is set aside. Each tried for minutes, and the waits between grow. */
@@ -26,6 +33,7 @@ const ATTEMPTS_MAX = 10
 export interface SubscriptionDeps {
   pool: Pool
   gateway: Gateway
+  reach: Reach
 }
 
 export interface SubscriptionSight {
@@ -38,7 +46,7 @@ export interface SubscriptionSight {
 
 export type SubscriptionActivities = ReturnType<typeof createSubscriptionActivities>
 
-export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps) {
+export function createSubscriptionActivities({ pool, gateway, reach }: SubscriptionDeps) {
   return translated({
     async observeSubscription({ subscription: id }: { subscription: string }): Promise<SubscriptionSight> {
       const events = (await unsettledFor(pool, id)).map((event) => event.eventId)
@@ -73,7 +81,7 @@ export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
     async applySubscription(input: { plan: SubscriptionPlan; events: string[] }): Promise<{ role: string }> {
       const { payments, entitlements, grants, mirror } = input.plan
-      return await transaction(pool, async (client) => {
+      const { role, due } = await transaction(pool, async (client) => {
         await lockWallet(client, mirror.account)
         for (const payment of payments) {
           await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
@@ -108,8 +116,14 @@ export function createSubscriptionActivities({ pool, gateway }: SubscriptionDeps
         await settle(client, input.events)
         // whichever run raised it: what was wrong is right again
         if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
-        return { role }
+        const due = isPaidFor(mirror.status)
+          ? []
+          : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
+        return { role, due }
       })
+      // Free plans are there again. After the commit, and whoever repeats this wakes them once more.
+      for (const owner of due) await wakeOwner(reach, owner, { reason: 'paid_ended' })
+      return { role }
     },
 
     async settleEvents({ events }: { events: string[] }): Promise<void> {

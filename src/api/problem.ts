@@ -107,6 +107,12 @@ export class Problem extends Error {
   }
 }
 
+/** What a schema cannot tell: fields of the body that do not go with the others. */
+export function invalidFields(fields: string[], message: string): Problem {
+  const errors = fields.map((field) => ({ path: `body/${field}`, message }))
+  return new Problem('request_invalid', `${errors[0]?.path}: ${message}`, { data: { errors } })
+}
+
 /** What a problem looks like; facts for programs may stand beside these fields. */
 export const problemSchema = z
   .looseObject({

@@ -1,64 +1,41 @@
-/** /v1/subscriptions: begun by a hosted checkout, read from the mirror, changed by commands to their workflow. */
+/**
+ * /v1/subscriptions: begun by a hosted checkout, or at once when the plan is free; read from the mirror, changed by
+ * commands to their workflow.
+ */
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { Refusal } from '../domain/error.ts'
 import { idFrom, workflowId } from '../domain/id.ts'
 import { hasEnded } from '../domain/subscription.ts'
 import { requireAccount } from '../store/account.ts'
-import { insertCheckout } from '../store/checkout.ts'
 import type { Queryable } from '../store/connect.ts'
-import { priceOnSale } from '../store/price-list.ts'
-import {
-  findSubscription,
-  listSubscriptions,
-  livePrimary,
-  type SubscriptionRow,
-} from '../store/subscription.ts'
+import { freePlanOnSale } from '../store/price-list.ts'
+import { findSubscription, listSubscriptions, type SubscriptionRow } from '../store/subscription.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
-import { accountId, answers, EXAMPLE, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
-
-const returnUrl = z
-  .url({ protocol: /^https?$/ })
-  .max(2_000)
-  .meta({ pattern: '^[Hh][Tt][Tt][Pp][Ss]?:' })
-
-const subscriptionInput = z
-  .strictObject({
-    account: accountId,
-    plan: z.string().min(1).max(63).describe('the id of a plan in /v1/catalog'),
-    interval: z.enum(['month', 'year']).default('month'),
-    success_url: returnUrl.describe('where the customer goes after paying'),
-    cancel_url: returnUrl.describe('where the customer goes after giving up'),
-    metadata: metadataInput,
-  })
-  .meta({
-    examples: [
-      {
-        account: EXAMPLE.account,
-        plan: 'tier_2_20',
-        interval: 'month',
-        success_url: 'https://product.example/thanks?session={CHECKOUT_SESSION_ID}',
-        cancel_url: 'https://product.example/plans',
-        metadata: { seat: '7' },
-      },
-    ],
-  })
+import { accountId, answers, EXAMPLE, instant, metadataOutput, noQuery } from './schema.ts'
+import { enrol, order, subscriptionInput } from './subscription-begin.ts'
 
 const checkoutView = z.object({ id: z.string(), url: z.string().nullable(), expires_at: instant.nullable() })
 
 const subscriptionView = z
   .object({
-    id: z.string().describe('of the order that began it; Stripe’s when none of ours did. Both find it.'),
+    id: z
+      .string()
+      .describe(
+        'of the order that began it; Stripe’s when none of ours did; both find it. A free plan has one of its own',
+      ),
     object: z.literal('subscription'),
-    status: z.string().describe('opening, abandoned, failed, and then Stripe’s own'),
+    status: z
+      .string()
+      .describe('opening, abandoned, failed, and then Stripe’s own; of a free plan, active or canceled'),
     account: z.string(),
     plan: z.string().nullable(),
     interval: z.enum(['month', 'year']).nullable(),
     quantity: z.int().nullable(),
-    stripe_id: z.string().nullable(),
+    stripe_id: z.string().nullable().describe('null until it is paid, and for a free plan'),
     checkout: checkoutView.nullable().describe('the hosted page, while it is open'),
     current_period_start: instant.nullable(),
     current_period_end: instant.nullable(),
@@ -96,7 +73,9 @@ const subscriptionView = z
 
 type SubscriptionView = z.infer<typeof subscriptionView>
 
-const params = z.object({ id: z.string().meta({ description: 'ord_… or sub_…', examples: [EXAMPLE.order] }) })
+const params = z.object({
+  id: z.string().meta({ description: 'ord_…, sub_… or free_…', examples: [EXAMPLE.order] }),
+})
 
 /** Registers the routes. */
 export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
@@ -105,8 +84,11 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
   app.post('/v1/subscriptions', {
     config: { scope: 'subscriptions' },
     schema: {
-      summary: 'Begin a subscription by a hosted checkout',
-      description: 'Send the customer to `checkout.url`. Answers 202 with a command when that takes longer.',
+      summary: 'Begin a subscription: by a hosted checkout, or at once when the plan is free',
+      description:
+        'Send the customer to `checkout.url`. Answers 202 with a command when that takes longer. A free plan has no ' +
+        'checkout and begins at once: it grants its credits for each month in which no subscription of its group is ' +
+        'paid for, and it stays when one is bought.',
       tags: ['subscriptions'],
       headers: idempotencyHeaders,
       querystring: noQuery,
@@ -123,42 +105,23 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     },
     async handler(request, reply) {
       const { body } = request
-      const order = idFrom('ord', randomUUID())
+      // what the key stands for already is what it stays, whatever this plan is by now
+      const free = (await freePlanOnSale(pool, body.plan)) !== undefined
+      const id = idFrom(free ? 'free' : 'ord', randomUUID())
       return answerOnce(deps, request, reply, {
         scope: body.account,
         operation: 'open',
         content: body,
-        owner: workflowId.checkout(order),
-        input: { subscription: order },
+        owner: free ? workflowId.subscription(id) : workflowId.checkout(id),
+        input: { subscription: id },
         status: 201,
-        async begin(client) {
-          await requireAccount(client, body.account)
-          const price = await priceOnSale(client, body.plan, body.interval)
-          if (price === undefined)
-            throw new Refusal('plan_not_found', 'this plan is not on sale at this interval')
-          const live = await livePrimary(client, body.account, price.group)
-          if (live !== undefined) {
-            throw new Refusal('subscription_exists', 'the account has a live subscription of this group', {
-              subscription: live.id,
-            })
-          }
-          await insertCheckout(client, {
-            id: order,
-            accountId: body.account,
-            plan: body.plan,
-            interval: body.interval,
-            planGroup: price.group,
-            priceId: price.priceId,
-            successUrl: body.success_url,
-            cancelUrl: body.cancel_url,
-            metadata: body.metadata,
-          })
-        },
+        begin: (client) => (free ? enrol(client, id, body) : order(client, id, body)),
         async view(database, { input }, result) {
+          const row = await requireSubscription(database, input['subscription'] ?? '')
+          if (row.role === 'fallback') return viewOf(row)
           const checkout = checkoutView.safeParse(result['checkout']).data ?? null
           // as the page was when it opened, also when nobody could be told before the order went on
           const { plan, interval } = body
-          const row = await requireSubscription(database, input['subscription'] ?? '')
           return { ...viewOf(row), ...JUST_OPENED, plan, interval, checkout }
         },
       })
@@ -197,7 +160,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
   app.post('/v1/subscriptions/:id/cancel', {
     config: { scope: 'subscriptions' },
     schema: {
-      summary: 'Cancel at the end of the paid period',
+      summary: 'Cancel at the end of the period that runs',
       tags: ['subscriptions'],
       params,
       headers: idempotencyHeaders,
@@ -216,7 +179,8 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     },
     async handler(request, reply) {
       const row = await requireSubscription(pool, request.params.id)
-      const { stripe_id: owner, status } = row
+      const { stripe_id, status } = row
+      const owner = row.role === 'fallback' ? row.id : stripe_id
       if (owner === null) throw new Refusal('subscription_not_started', 'the checkout was not paid yet')
       return answerOnce(deps, request, reply, {
         scope: row.account,

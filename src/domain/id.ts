@@ -4,7 +4,7 @@
  */
 
 /** An id of ours: a prefix that tells the kind and 32 hexadecimal digits of a UUID minted by the caller. */
-export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key', uuid: string): string {
+export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free', uuid: string): string {
   return `${prefix}_${uuid.replaceAll('-', '')}`
 }
 
@@ -14,6 +14,8 @@ export const postingKey = {
   invoiceLine: (line: string) => `invoice_line:${line}`,
   /** One month of a paid year: 0 to 11. */
   entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
+  /** One month of a free plan: counted from the account's first enrolment in the group, so each is granted once. */
+  freeMonth: (group: string, index: number) => `free:${group}:${index}`,
   /** A spend under the caller's Idempotency-Key. */
   spend: (callerKey: string) => `spend:${callerKey}`,
   /** A capture of whichever hold, under the caller's Idempotency-Key. */
@@ -63,7 +65,7 @@ export const productId = {
   pack: (pack: string) => `prod_perennial_pack_${pack}`,
 } as const
 
-/** Ids of workflows: paste them into the Temporal UI. A subscription's is Stripe's own. */
+/** Ids of workflows: paste them into the Temporal UI. A subscription's is Stripe's own, a free plan's is ours. */
 export const workflowId = {
   subscription: (subscription: string) => subscription,
   checkout: (order: string) => `checkout/${order}`,
@@ -71,6 +73,11 @@ export const workflowId = {
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
 } as const
+
+/** Whether an id, or the workflow of the same id, is a free plan's. */
+export function isFree(id: string): boolean {
+  return id.startsWith('free_')
+}
 
 /** The order that a checkout workflow's id names, if it is one. */
 export function orderOf(owner: string): string | undefined {

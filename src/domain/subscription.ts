@@ -150,6 +150,13 @@ export function hasEnded(status: string): boolean {
   return ENDED.has(status)
 }
 
+const PAID_FOR = new Set(['active', 'trialing', 'past_due'])
+
+/** Whether a subscription goes before a free plan: paid, tried before paying, or about to be paid. */
+export function isPaidFor(status: string): boolean {
+  return PAID_FOR.has(status)
+}
+
 /** Decides what is left to do. Undefined when the subscription belongs to no account of ours. */
 export function decideSubscription(seen: Observation): SubscriptionPlan | undefined {
   const { subscription } = seen

@@ -174,10 +174,27 @@ export const INVARIANTS: Invariant[] = [
            where (e.granted_at is null) <> (p.seq is null)`,
   },
   {
-    name: 'each grant of a plan names a payment that is written down',
-    why: 'a refund finds what it takes back',
-    sql: `select l.id, l.payment_id from lot l left join payment p on p.id = l.payment_id
-           where l.kind = 'plan' and l.subscription_id is not null and p.id is null`,
+    name: 'each grant of a plan names a payment that is written down, or the free plan that it is of',
+    why: 'a refund finds what it takes back, and nothing is given for no reason',
+    sql: `select l.id, l.account_id, l.subscription_id, l.payment_id from lot l
+            left join payment p on p.id = l.payment_id
+            left join subscription s on s.id = l.subscription_id and s.role = 'fallback' and s.account_id = l.account_id
+           where l.kind = 'plan' and l.subscription_id is not null
+             and case when s.id is null then p.id is null
+                 else l.payment_id is not null or l.key not like 'free:' || s.plan_group || ':%' end`,
+  },
+  {
+    name: 'the months of a free plan are counted from one instant, however often it is begun',
+    why: 'a month’s key means one month, so that it is granted once an account and group',
+    sql: `select account_id, plan_group, count(distinct anchor) as anchors from subscription
+           where role = 'fallback' group by account_id, plan_group having count(distinct anchor) > 1
+           union all -- and no two of them are one: the shortest has 28 days
+          select account_id, null, count(*) from (
+            select account_id, split_part(key, ':', 2) as plan_group, period_start,
+                   lag(period_start) over (partition by account_id, split_part(key, ':', 2)
+                                           order by split_part(key, ':', 3)::int) as before
+              from lot where key like 'free:%') month
+           where period_start < before + interval '672 hours' group by account_id`,
   },
 ]
 

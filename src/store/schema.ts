@@ -117,7 +117,7 @@ export const subscription = pgTable('subscription', {
   id: text('id').primaryKey(),
   accountId: text('account_id').notNull(),
   orderId: text('order_id'),
-  role: text('role').$type<'primary' | 'duplicate'>().notNull(),
+  role: text('role').$type<'primary' | 'duplicate' | 'fallback'>().notNull(),
   plan: text('plan'),
   planGroup: text('plan_group').notNull(),
   interval: text('interval').$type<'month' | 'year'>(),
@@ -133,6 +133,7 @@ export const subscription = pgTable('subscription', {
   attention: text('attention'),
   observedAt: instant('observed_at').notNull(),
   createdAt: instant('created_at').notNull(),
+  metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
 })
 
 export const entitlement = pgTable('entitlement', {

@@ -1,6 +1,6 @@
 /**
- * Reads of subscriptions for the API: an order and the mirror of what Stripe made of it, as one thing. An order's id
- * and Stripe's id both find it. The workflow's side is `mirror.ts`.
+ * Reads of subscriptions for the API: an order and the mirror of what Stripe made of it, as one thing; and free plans.
+ * An order's id and Stripe's id both find it. The workflow's side is `mirror.ts`, a free plan's is `free.ts`.
  */
 import type { Position } from './account.ts'
 import type { Queryable } from './connect.ts'
@@ -8,10 +8,10 @@ import type { Texts } from './schema.ts'
 
 /** A subscription from its order on. Holds a caller's metadata: for answers, never for logs. */
 export interface SubscriptionRow {
-  /** the order's id, or Stripe's when no order of ours began it */
+  /** the order's id; a free plan's; or Stripe's, when no order of ours began it */
   id: string
   account: string
-  /** Stripe's id; null until Stripe has one */
+  /** Stripe's id; null until Stripe has one, and for a free plan */
   stripe_id: string | null
   plan: string | null
   interval: 'month' | 'year' | null
@@ -20,7 +20,7 @@ export interface SubscriptionRow {
   status: string | null
   /** where the order stands; null when no order of ours began it */
   order_state: 'opening' | 'open' | 'paid' | 'abandoned' | 'failed' | null
-  role: 'primary' | 'duplicate' | null
+  role: 'primary' | 'duplicate' | 'fallback' | null
   session_id: string | null
   url: string | null
   expires_at: Date | null
@@ -33,10 +33,10 @@ export interface SubscriptionRow {
 }
 
 const COLUMNS = `coalesce(c.id, s.id) as id, coalesce(c.account_id, s.account_id) as account,
-  coalesce(s.id, c.subscription_id) as stripe_id, coalesce(s.plan, c.plan) as plan,
+  case when s.role = 'fallback' then null else coalesce(s.id, c.subscription_id) end as stripe_id, coalesce(s.plan, c.plan) as plan,
   coalesce(s.interval, c.interval) as interval, s.quantity, s.status, c.state as order_state, s.role, c.session_id,
   c.url, c.expires_at, s.current_period_start, s.current_period_end, s.cancel_at, s.ended_at,
-  coalesce(c.created_at, s.created_at) as created_at, coalesce(c.metadata, '{}') as metadata`
+  coalesce(c.created_at, s.created_at) as created_at, coalesce(c.metadata, s.metadata) as metadata`
 
 const JOINED = 's.order_id = c.id or s.id = c.subscription_id'
 
@@ -72,7 +72,7 @@ export async function listSubscriptions(
   return rows
 }
 
-/** The live primary subscription of an account in a plan group; undefined when there is none. */
+/** The live primary subscription of an account in a plan group; undefined when there is none. A free plan is none. */
 export async function livePrimary(
   database: Queryable,
   account: string,

@@ -6,7 +6,12 @@ import { defineSearchAttributeKey } from '@temporalio/common'
 import { defineSignal, defineUpdate } from '@temporalio/workflow'
 
 /** Workflow types, as the Temporal UI shows them. */
-export const WORKFLOW = { subscription: 'subscription', checkout: 'checkout', duty: 'duty' } as const
+export const WORKFLOW = {
+  subscription: 'subscription',
+  checkout: 'checkout',
+  free: 'free',
+  duty: 'duty',
+} as const
 
 /** Why a workflow was woken. Only a hint for the reader of the history: the run observes for itself. */
 export interface Wake {
@@ -64,6 +69,9 @@ export interface EntityInput {
 export type SubscriptionInput = EntityInput
 
 export type CheckoutInput = EntityInput
+
+/** Arguments of a free plan's workflow. */
+export type FreeInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift' | 'clean'

@@ -1,7 +1,7 @@
 /** How to reach the workflow that owns a thing, from outside: wake it, or have it carry out a command. */
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client'
 import type { Workflow } from '@temporalio/common'
-import { orderOf } from '../domain/id.ts'
+import { isFree, orderOf } from '../domain/id.ts'
 import { type CommandAnswer, type CommandMessage, type Wake, WORKFLOW, wakeSignal } from './message.ts'
 
 /** What is needed to reach workflows. */
@@ -13,9 +13,14 @@ export interface Reach {
 /** How long a call to Temporal may take, in milliseconds. The SDK's own default is to wait for ever. */
 const WAKE_TIMEOUT_MS = 2_000
 
+function typeOf(owner: string): string {
+  if (isFree(owner)) return WORKFLOW.free
+  return orderOf(owner) === undefined ? WORKFLOW.subscription : WORKFLOW.checkout
+}
+
 function start(owner: string, taskQueue: string) {
   return {
-    type: orderOf(owner) === undefined ? WORKFLOW.subscription : WORKFLOW.checkout,
+    type: typeOf(owner),
     options: {
       workflowId: owner,
       taskQueue,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { parseCredits } from '../../src/domain/credits.ts'
+import { postingKey } from '../../src/domain/id.ts'
 import { INVARIANTS, violations } from '../../src/ledger/invariant.ts'
 import { captureHold } from '../../src/ledger/hold.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
@@ -26,7 +27,8 @@ const HOLDS = 'a hold sets aside what no capture has taken, until it is closed'
 const ONCE = 'a spend is given back at most once over'
 const NAMED = 'each reversal names its spend'
 const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
-const PAID = 'each grant of a plan names a payment that is written down'
+const PAID = 'each grant of a plan names a payment that is written down, or the free plan that it is of'
+const MONTHS = 'the months of a free plan are counted from one instant, however often it is begun'
 
 /** The books before: four wallets, as `before` makes them. */
 interface Books {
@@ -207,6 +209,37 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     [ENTITLED],
   ],
   ['the payment of a plan is not there', `delete from payment where id = 'pi_1'`, [PAID]],
+  [
+    'a free plan granted to somebody else',
+    `update subscription set account_id = :b where id = 'free_${'1'.repeat(32)}'`,
+    [PAID],
+  ],
+  ['what is free names a payment', `update lot set payment_id = 'pi_1' where key = 'free:default:0'`, [PAID]],
+  [
+    'a free plan granted what was no month of it',
+    `update lot set key = 'goodwill:0' where key = 'free:default:0';
+     update posting set key = 'goodwill:0' where key = 'free:default:0'`,
+    [PAID],
+  ],
+  [
+    'what is paid for grants as if it were free',
+    `update lot set key = 'free:default:9', payment_id = null where id = :plan;
+     update posting set key = 'free:default:9' where account_id = :a and seq = 1`,
+    [ENTITLED, PAID],
+  ],
+  [
+    'a second enrolment counts from another day',
+    `insert into subscription (id, account_id, role, plan_group, price_id, current_period_end, quantity, status,
+                               anchor, observed_at, created_at, ended_at)
+     select 'free_' || repeat('2', 32), account_id, role, plan_group, price_id, current_period_end, quantity, 'canceled',
+            anchor + interval '1 day', observed_at, created_at, now() from subscription where role = 'fallback'`,
+    [MONTHS],
+  ],
+  [
+    'two free months begin within one',
+    `update lot set period_start = period_start - interval '1 day' where key = 'free:default:1'`,
+    [MONTHS],
+  ],
 ]
 
 describe('law 4: each invariant can fail', () => {
@@ -229,6 +262,21 @@ describe('law 4: each invariant can fail', () => {
          from generate_series(0, 1) n`,
       [a],
     )
+    const free = `free_${'1'.repeat(32)}`
+    const e = await openAccount(database)
+    await pool.query(
+      `insert into subscription (id, account_id, role, plan_group, price_id, current_period_end, quantity, status, anchor,
+                                 observed_at, created_at)
+       values ($1, $2, 'fallback', 'default', 'free.free.v1', now(), 1, 'active', now(), now(), now())`,
+      [free, e],
+    )
+    for (const index of [0, 1]) {
+      await give(pool, e, '2', {
+        key: postingKey.freeMonth('default', index),
+        kind: 'plan',
+        recurring: { subscription: free, periodStart: await fromNow(database, index * 28 * DAY_MS) },
+      })
+    }
     const { lot: plan } = await give(pool, a, '20', {
       key: 'invoice_line:il_1:0',
       kind: 'plan',

@@ -44,6 +44,16 @@ const ONCE: [what: string, first: string, second: string, constraint: string][] 
     'subscription_one_primary',
   ],
   [
+    'a free plan that is live in a plan group',
+    `insert into subscription (id, account_id, role, plan_group, price_id, current_period_end, quantity, status, anchor,
+                               observed_at, created_at)
+     values ('free_' || repeat('1', 32), 'acc_1', 'fallback', 'g', 'p', now(), 1, 'active', now(), now(), now())`,
+    `insert into subscription (id, account_id, role, plan_group, price_id, current_period_end, quantity, status, anchor,
+                               observed_at, created_at)
+     values ('free_' || repeat('2', 32), 'acc_1', 'fallback', 'g', 'q', now(), 1, 'active', now(), now(), now())`,
+    'subscription_one_fallback',
+  ],
+  [
     'a month of a paid year',
     `insert into entitlement (key, account_id, subscription_id, payment_id, amount, due_at, period_end, expires_at, source)
      values ('k', 'acc_1', 'sub_1', 'pi_1', 1, now(), now(), now(), '{}')`,

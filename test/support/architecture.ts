@@ -58,6 +58,7 @@ const TABLE: Record<string, string[]> = {
     'store/reply',
     'store/subscription',
     'store/checkout',
+    'store/free',
     'store/price-list',
     'store/alert',
   ],

@@ -1,6 +1,7 @@
 /**
  * `npm run record`: lives through one scenario of each shape on real parts and keeps the histories in
- * `test/fixtures/history`. Recorded histories are never changed: a new shape is a new file.
+ * `test/fixtures/history`. Recorded histories are never changed: a new shape is a new file. `npm run record -- v2 free`
+ * lives through those of free plans only.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
@@ -10,8 +11,13 @@ import { eventually, openCheckout, type Stack, settled, startStack, subscribe } 
 import { stopTemporal } from './temporal.ts'
 
 const FOLDER = new URL('../fixtures/history/', import.meta.url)
-const version = process.argv[2]
-if (version === undefined || !/^v\d+$/.test(version)) throw new Error('usage: npm run record -- v2')
+const [version, only] = process.argv.slice(2)
+const SCENARIOS: Record<string, (stack: Stack) => Promise<void>> = { paid, free }
+if (version === undefined || !/^v\d+$/.test(version) || (only !== undefined && !(only in SCENARIOS)))
+  throw new Error(`usage: npm run record -- v2 [${Object.keys(SCENARIOS).join(' | ')}]`)
+
+/** A sticky task queue is named after the process and its host. */
+const isProcess = (value: unknown) => typeof value === 'string' && /^\d+@/.test(value)
 
 /** Every run of a workflow, oldest first, without what tells of this machine. */
 async function record(stack: Stack, workflowId: string, scenario: string): Promise<void> {
@@ -25,7 +31,7 @@ async function record(stack: Stack, workflowId: string, scenario: string): Promi
   for (const { runId } of runs) {
     const history = await stack.temporal.workflow.getHandle(workflowId, runId).fetchHistory()
     const json = JSON.parse(historyToJSON(history), (key, value: unknown) =>
-      key === 'identity' ? 'recorded' : key === 'stackTrace' ? '' : value,
+      key === 'identity' || isProcess(value) ? 'recorded' : key === 'stackTrace' ? '' : value,
     )
     const file = new URL(`${scenario}-${version}-${++number}.json`, FOLDER)
     if (existsSync(file))
@@ -34,7 +40,7 @@ async function record(stack: Stack, workflowId: string, scenario: string): Promi
   }
 }
 
-async function scenarios(stack: Stack): Promise<void> {
+async function paid(stack: Stack): Promise<void> {
   const monthly = await subscribe(stack)
   await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
   await stack.call('POST', `/v1/subscriptions/${monthly.subscription}/cancel`, {})
@@ -67,10 +73,28 @@ async function scenarios(stack: Stack): Promise<void> {
   await record(stack, troubled.subscription, 'subscription-needs-attention')
 }
 
+async function free(stack: Stack): Promise<void> {
+  const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
+  const { body } = await stack.call<{ id: string }>('POST', '/v1/subscriptions', { account, plan: 'free' })
+  await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
+  const { account: buyer, subscription } = await subscribe(stack)
+  const beside = await stack.call<{ id: string }>('POST', '/v1/subscriptions', {
+    account: buyer,
+    plan: 'free',
+  })
+  await stack.stripe.subscriptions.cancel(subscription)
+  await settled(stack)
+  await record(stack, beside.body.id, 'free-beside-paid')
+  await stack.call('POST', `/v1/subscriptions/${body.id}/cancel`, {})
+  await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
+  await record(stack, body.id, 'free-renewed-and-cancelled')
+}
+
 mkdirSync(FOLDER, { recursive: true })
 const stack = await startStack()
 try {
-  await scenarios(stack)
+  for (const [name, scenario] of Object.entries(SCENARIOS))
+    if (only === undefined || only === name) await scenario(stack)
 } finally {
   await stack.stop()
   await stopTemporal()

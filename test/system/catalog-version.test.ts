@@ -75,12 +75,14 @@ describe('subscribers keep the version they bought', function () {
     assert.equal(await balanceOf(stack, monthly.account), '20')
   })
 
-  it('refuses a checkout of a free plan, of a pack, and of what is sold with a commitment only', async () => {
+  it('refuses a checkout of a pack, of a free plan, and of what is sold with a commitment only', async () => {
     const account = await newAccount()
-    for (const plan of ['free', 'credits_10', 'pack.credits_10.v1', 'nothing']) {
+    for (const plan of ['credits_10', 'pack.credits_10.v1', 'nothing']) {
       const { status, body } = await order(account, plan)
       assert.deepEqual([plan, status, body['code']], [plan, 404, 'plan_not_found'])
     }
+    const free = await order(account, 'free')
+    assert.deepEqual([free.status, free.body['code']], [400, 'request_invalid'])
     await sell('v3', (file) => {
       file.plans[1].prices.splice(0, 2)
       delete file.plans[1].trial

@@ -78,7 +78,11 @@ describe('law 3: what a run applies is one transaction', () => {
       owner: 'sub_1',
       payload: {},
     })
-    const activities = createSubscriptionActivities({ pool: database.pool, gateway: {} as never })
+    const activities = createSubscriptionActivities({
+      pool: database.pool,
+      gateway: {} as never,
+      reach: {} as never,
+    })
     const input = { plan: await plan(), events: ['evt_1'] }
     const nothing = await written()
     assert.deepEqual(new Set(Object.values(nothing)), new Set([0]))

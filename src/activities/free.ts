@@ -1,0 +1,112 @@
+/** What a free plan's workflow does to the world. Stripe knows nothing of it. */
+import { businessNow } from '../clock.ts'
+import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
+import type { Instant } from '../domain/calendar.ts'
+import { type FreeObservation, type FreePlan, freeKeys, monthAt } from '../domain/free.ts'
+import { knownKeys, lockWallet } from '../ledger/lookup.ts'
+import { grant } from '../ledger/post.ts'
+import { resolveAlert } from '../store/alert.ts'
+import { recordAudit } from '../store/audit.ts'
+import { finishCommand, readCommand } from '../store/command.ts'
+import { type Client, type Pool, transaction } from '../store/connect.ts'
+import { cancelFreeAt, keepFree, paidBeside, readFree } from '../store/free.ts'
+import { freeTermsOf } from '../store/price-list.ts'
+import type { CommandAnswer } from '../workflows/message.ts'
+import { translated } from './translate.ts'
+
+export interface FreeDeps {
+  pool: Pool
+}
+
+export interface FreeSight {
+  at: Instant
+  /** null: there is no such subscription */
+  observation: FreeObservation | null
+}
+
+export type FreeActivities = ReturnType<typeof createFreeActivities>
+
+export function createFreeActivities({ pool }: FreeDeps) {
+  return translated({
+    async observeFree({ subscription: id }: { subscription: string }): Promise<FreeSight> {
+      const found = await readFree(pool, id)
+      const at = await businessNow(pool)
+      if (found === undefined) return { at, observation: null }
+      const { subscription, price } = found
+      const terms = await freeTermsOf(pool, price)
+      if (terms === undefined) throw new Error(`the terms ${price} of ${id} are not kept`)
+      const { account, group } = subscription
+      const paid = await paidBeside(pool, account, group)
+      const known = await knownKeys(pool, account, freeKeys(subscription, at))
+      return { at, observation: { at, subscription, terms, paid, known } }
+    },
+
+    /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
+    async applyFree({ seen, plan }: { seen: FreeObservation; plan: FreePlan }): Promise<void> {
+      const { id, account, status, deadline } = seen.subscription
+      await transaction(pool, async (client) => {
+        await lockWallet(client, account)
+        // an earlier enrolment's last run may have granted a month that this one did not know of
+        const keys = plan.grants.map(({ key }) => key)
+        const known = new Set(await knownKeys(client, account, keys))
+        for (const step of plan.grants) {
+          if (known.has(step.key)) continue
+          await grant(client, {
+            account,
+            key: step.key,
+            kind: 'plan',
+            amount: step.amount,
+            expiresAt: step.expiresAt ?? undefined,
+            recurring: { subscription: id, periodStart: step.periodStart, carry: step.carry },
+            actor: 'system',
+            reasonCode: 'free_period',
+            source: step.source,
+          })
+        }
+        await keepFree(client, id, plan, { at: seen.at, deadline })
+        if (plan.status !== status) await audit(client, account, id, 'ended', { status: plan.status })
+        await resolveAlert(client, 'needs_attention', id)
+      })
+    },
+
+    /** Carries out an open command once. The row is there already, and the pass after it grants. */
+    async openFree(input: { subscription: string; command: string }): Promise<CommandAnswer> {
+      const command = await readCommand(pool, input.command)
+      if (command?.answer !== undefined) return command.answer
+      return await transaction(pool, async (client) => {
+        const outcome = { state: 'done', statusCode: 201, result: {} } as const
+        const finished = await finishCommand(client, input.command, outcome)
+        await audit(client, command?.scope ?? null, input.subscription, 'enrolled', {})
+        return finished
+      })
+    },
+
+    /** Carries out a cancel command once: its row keeps the answer. The month that runs is the last one. */
+    async cancelFree(input: { subscription: string; command: string }): Promise<CommandAnswer> {
+      const given = (await readCommand(pool, input.command))?.answer
+      if (given !== undefined) return given
+      return await transaction(pool, async (client) => {
+        const subscription = (await readFree(client, input.subscription))?.subscription
+        if (subscription === undefined) throw new Error(`there is no ${input.subscription}`)
+        const { account, status, anchor, cancelAt } = subscription
+        const { end } = monthAt(anchor, await businessNow(client))
+        const before = { status, cancelAt, periodEnd: end, cancelAtPeriodEnd: false }
+        const decision = decideCancel(before)
+        if (decision !== 'cancel') return await finishCommand(client, input.command, decision)
+        await cancelFreeAt(client, input.subscription, end)
+        await audit(client, account, input.subscription, 'cancelled', { cancel_at: end })
+        return await finishCommand(client, input.command, cancellationAnswer({ ...before, cancelAt: end }))
+      })
+    },
+  })
+}
+
+async function audit(
+  client: Client,
+  account: string | null,
+  subject: string,
+  reasonCode: string,
+  detail: Record<string, unknown>,
+): Promise<void> {
+  await recordAudit(client, { account, actor: 'system', action: 'subscription', subject, reasonCode, detail })
+}
