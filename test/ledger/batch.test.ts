@@ -8,7 +8,7 @@ import { captureHold } from '../../src/ledger/hold.ts'
 import { readSpend, reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend, type SpendInput, spendMany } from '../../src/ledger/spend.ts'
 import { SpendQueue } from '../../src/ledger/spend-queue.ts'
-import { connect } from '../../src/store/connect.ts'
+import { connect, type Queryable } from '../../src/store/connect.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
 import { assertBooks, DAY_MS, fromNow, give, openAccount, place } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
@@ -79,6 +79,18 @@ describe('spends that wait together', () => {
     )
   })
 
+  it('what a hold sets aside is nobody’s to spend, however many wait', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '6')
+    await give(database.pool, account, '4')
+    await place(database.pool, account, '7')
+    const batch = ['2', '2', '1'].map((amount) => of(account, amount))
+    assert.deepEqual(codes(await spendMany(database.pool, batch)), ['8', 'insufficient_credits', '7'])
+    assert.deepEqual(codes(await spendMany(database.pool, [of(account, '1', { overdraft: true })])), ['6'])
+    const { held, available, debt } = (await readBalance(database.pool, account)) ?? {}
+    assert.deepEqual([held, available, debt], ['7', '0', '1'])
+  })
+
   it('a rich wallet with a poor neighbour draws on its lots as it would alone', async () => {
     const [alone, together] = [await openAccount(database), await openAccount(database)]
     const lots: string[][] = []
@@ -115,8 +127,16 @@ describe('spends that wait together', () => {
 
   it('a key that waits twice is one spend, and both callers are answered alike', async () => {
     const account = await openAccount(database)
-    await give(database.pool, account, '10')
-    const queue = new SpendQueue(database.pool)
+    await give(database.pool, account, '100') // enough for all of them: nobody is decided alone
+    const failed: unknown[] = []
+    const watched: Queryable = {
+      query: (text, values) =>
+        database.pool.query(text, values).catch((error: unknown) => {
+          failed.push(error)
+          throw error
+        }),
+    }
+    const queue = new SpendQueue(watched)
     const twice = of(account, '3')
     const answers = await Promise.all([
       queue.spend(of(account, '1')), // the lane is busy: the rest waits
@@ -128,13 +148,14 @@ describe('spends that wait together', () => {
     assert.deepEqual(
       answers.map(({ balance, replayed }) => [balance, replayed]),
       [
-        ['9', false],
-        ['6', false],
-        ['4', false],
-        ['6', true],
-        ['6', true],
+        ['99', false],
+        ['96', false],
+        ['94', false],
+        ['96', true],
+        ['96', true],
       ],
     )
+    assert.deepEqual(failed, [], 'no batch was tried in vain')
   })
 
   it('a key that is known fails a batch that did not look for it, and nothing of it is done', async () => {

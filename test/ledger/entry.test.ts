@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { parseCredits } from '../../src/domain/credits.ts'
+import { readBalanceAt } from '../../src/ledger/balance.ts'
 import { readLedger, readUsage } from '../../src/ledger/entry.ts'
 import { captureHold } from '../../src/ledger/hold.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
@@ -104,6 +105,16 @@ describe('the ledger, read', () => {
       [feature ?? at?.slice(0, 10) ?? null, spends, spent, reversed, used].join(' ')
     return [short(total), ...parts.map(short)]
   }
+
+  it('the balance of an instant has what happened in its millisecond', async () => {
+    const at = async (instant = '', ms = 0) =>
+      (await readBalanceAt(database.pool, account, new Date(new Date(instant).getTime() + ms).toISOString()))
+        ?.balance
+    await advanceClock(database, 1000)
+    assert.deepEqual([await at(DAYS[0], -1), await at(DAYS[0])], ['0', '99'])
+    assert.deepEqual([await at(DAYS[1], -1), await at(DAYS[1]), await at(DAYS[1], 1)], ['99', '97', '97'])
+    assert.deepEqual([await at(DAYS[2], -1), await at(DAYS[2])], ['85', '69.5'])
+  })
 
   it('added up by feature, the most used first', async () => {
     assert.deepEqual(await usage('feature'), [
