@@ -13,7 +13,7 @@ export const SPREAD = 10_000
  * The least that a durable debit must do: a conditional `UPDATE` of the balance and an `INSERT` with a unique key, in one
  * prepared statement.
  */
-const BARE = `with paid as (update bare_wallet set balance = balance - $2 where id = $1 and balance >= $2 returning id)
+export const BARE = `with paid as (update bare_wallet set balance = balance - $2 where id = $1 and balance >= $2 returning id)
   insert into bare_ledger (wallet, amount, key) select id, $2, $3 from paid`
 
 export function libraryCases(pool: Pool, accounts: number): Case[] {

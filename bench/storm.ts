@@ -12,9 +12,10 @@ import { stopTemporal } from '../test/support/temporal.ts'
 import { type Baseline, startBaseline } from './storm/baseline.ts'
 import { busyMachine, childOf, cpuOf } from './cpu.ts'
 import { proveAll } from './storm/proof.ts'
+import { allContinued, atRest } from './storm/quiet.ts'
 import { type Program, startProgram } from './program.ts'
-import { grantsOf, makeSubscribers, type Subscriber, waitingEvents } from './storm/setup.ts'
-import { type Counts, countsSince, usual } from './storm/shape.ts'
+import { each, grantsOf, makeSubscribers, type Subscriber, waitingEvents } from './storm/setup.ts'
+import { type Counts, countsSince, meanOf } from './storm/shape.ts'
 import { printTable, type Round } from './storm/table.ts'
 
 const { values } = parseArgs({
@@ -28,6 +29,8 @@ const COUNT = Number(values.subscriptions)
 const ROUNDS = Number(values.rounds)
 /** Stripe leaves a renewal in draft for an hour. */
 const DRAFT_MS = 2 * 3_600_000
+/** How many renewals are looked at in Temporal's histories. */
+const SAMPLE = 100
 
 const say = (text: string) => process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`)
 
@@ -59,20 +62,22 @@ async function main(folder: string, stack: Stack, programs: Program[]): Promise<
 
   const rounds: Round[] = []
   let baseline: Baseline | undefined
-  let shape: Counts | undefined
+  let shapes: Counts[] | undefined
   for (let number = 1; number <= ROUNDS; number += 1) {
+    await eve(stack)
+    await atRest(pids)
     say(`storm ${number} of ${ROUNDS}`)
     const since = Date.now()
     rounds.push(await measured('storm', pids, () => storm(stack, number + 1)))
-    shape ??= await shapeOf(stack, subscribers, since)
+    await atRest(pids)
+    shapes ??= await shapesOf(stack, subscribers, since)
     if (baseline === undefined) {
-      say(`a renewal: ${JSON.stringify(shape)}`)
       baseline = await startBaseline({
         client: stack.temporal,
         address: config.temporalAddress ?? '',
         folder,
         count: COUNT,
-        shape,
+        shapes: shapes.map(({ activities, timers }) => ({ activities, timers })),
         env: {},
       })
       programs.push(baseline.worker)
@@ -84,7 +89,7 @@ async function main(folder: string, stack: Stack, programs: Program[]): Promise<
   }
   say('comparing with Stripe')
   const proof = await proveAll(stack, subscribers, ROUNDS + 1)
-  printTable({ count: COUNT, cores: cpus().length, rounds, shape: shape as Counts, proof })
+  printTable({ count: COUNT, cores: cpus().length, rounds, shape: meanOf(shapes ?? []), proof })
 }
 
 async function measured(
@@ -105,17 +110,15 @@ async function measured(
 
 /**
  * One renewal of everybody. Timed from the moment at which Stripe has made, finalised and collected every invoice and
- * begins to tell, until the last account has its lot and the last event is settled.
+ * begins to tell, until the last account has its lot, the last event is settled and the last run is continued as new.
  */
 async function storm(
   stack: Stack,
   periods: number,
 ): Promise<{ seconds: number; notes: Record<string, number> }> {
-  const { rows } = await stack.database.pool.query<{ at: Date }>(
-    'select max(current_period_end) as at from subscription',
-  )
+  const { last } = await periodEnds(stack)
   const jumped = performance.now()
-  await stack.clock.jump((rows[0]?.at.getTime() ?? 0) + DRAFT_MS)
+  await stack.clock.jump(last + DRAFT_MS)
   const began = performance.now()
   const delivered = stack.sandbox.deliverDue().then((events) => ({ events, at: performance.now() }))
   await eventually(
@@ -126,6 +129,7 @@ async function storm(
   const granted = performance.now()
   const { events, at } = await delivered
   await eventually('every event is settled', async () => (await waitingEvents(stack)) === 0, 120_000)
+  await allContinued(stack.temporal, 'subscription', COUNT * (periods - 1))
   const settled = performance.now()
   const seconds = (ms: number) => Number((ms / 1000).toFixed(1))
   return {
@@ -139,12 +143,29 @@ async function storm(
   }
 }
 
-async function shapeOf(stack: Stack, subscribers: Subscriber[], since: number): Promise<Counts> {
-  const every = Math.max(1, Math.floor(subscribers.length / 25))
-  const sample = subscribers.filter((_, index) => index % every === 0)
-  return usual(
-    await Promise.all(sample.map(({ subscription }) => countsSince(stack.temporal, subscription, since))),
+async function periodEnds({ database }: Stack): Promise<{ first: number; last: number }> {
+  const { rows } = await database.pool.query<{ first: Date; last: Date }>(
+    'select min(current_period_end) as first, max(current_period_end) as last from subscription',
   )
+  return { first: rows[0]?.first.getTime() ?? 0, last: rows[0]?.last.getTime() ?? 0 }
+}
+
+/** Goes to the eve of the renewals, not timed: a week before, Stripe announces them. */
+async function eve(stack: Stack): Promise<void> {
+  const { first } = await periodEnds(stack)
+  await stack.clock.jump(first - 60_000)
+  await stack.sandbox.deliverDue()
+  await eventually(
+    'every announcement is settled',
+    async () => (await waitingEvents(stack)) === 0,
+    120_000 + COUNT * 100,
+  )
+}
+
+async function shapesOf(stack: Stack, subscribers: Subscriber[], since: number): Promise<Counts[]> {
+  const every = Math.max(1, Math.floor(subscribers.length / SAMPLE))
+  const sample = subscribers.filter((_, index) => index % every === 0)
+  return each(sample, ({ subscription }) => countsSince(stack.temporal, subscription, since))
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'perennial-storm-'))

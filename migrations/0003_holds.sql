@@ -238,10 +238,11 @@ begin
 
   lot_id := 'lot_' || replace(gen_random_uuid()::text, '-', '');
   if p_subscription is not null then
-    -- the youngest first: what is carried over is what was granted last
+    -- The youngest first: what is carried over is what was granted last. A lot that never expires was granted by a plan
+    -- whose credits are for keeps, and is nobody's predecessor.
     for l in select lot.id, lot.remaining - lot.held as free, lot.held from lot
               where lot.account_id = p_account and lot.subscription_id = p_subscription
-                and lot.period_start < p_period_start and (lot.expires_at is null or lot.expires_at > v_now)
+                and lot.period_start < p_period_start and lot.expires_at > v_now
               order by lot.period_start desc, lot.granted_at desc, lot.id
     loop
       v_kept := least(l.free, v_carry);
@@ -253,7 +254,7 @@ begin
       end if;
       if v_kept + v_aside > 0 or v_carry = 'Infinity' then
         update lot set expires_at = case when p_expires_at is not null then greatest(expires_at, p_expires_at) end
-         where lot.id = l.id and expires_at is not null;
+         where lot.id = l.id;
       else
         -- what is still held of it, or comes back to it, goes when that does
         update lot set expires_at = v_now where lot.id = l.id;

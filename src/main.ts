@@ -45,7 +45,7 @@ const WORKFLOWS = fileURLToPath(
 
 /** How a worker uses its machine. */
 export const WORKER_OPTIONS = {
-  maxCachedWorkflows: 500,
+  maxCachedWorkflows: 3_000,
   maxConcurrentActivityTaskExecutions: 16,
   shutdownGraceTime: '20 seconds',
   shutdownForceTime: '25 seconds',
@@ -126,7 +126,6 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     pool,
     reach: { client, taskQueue: config.taskQueue },
     webhookSecrets: stripe.webhookSecrets,
-    grantMax: '1000',
     livemode: /^[sr]k_live_/.test(stripe.apiKey),
     apiVersion: API_VERSION,
     log,

@@ -9,7 +9,7 @@ export interface Shape {
 }
 
 // time-outs and retries as in src/workflows/proxy.ts: they cost timers of the server
-const { nothing } = proxyActivities<{ nothing: (last: boolean) => Promise<void> }>({
+const { nothing } = proxyActivities<{ nothing: () => Promise<void> }>({
   startToCloseTimeout: '60 seconds',
   heartbeatTimeout: '10 seconds',
   scheduleToCloseTimeout: '10 minutes',
@@ -29,7 +29,6 @@ export async function baseline(shape: Shape): Promise<void> {
   await sleep(GATHER_MS)
   // one timer waits for the wake, one gathers
   for (let timer = 2; timer < shape.timers; timer += 1) await sleep(1)
-  for (let activity = 1; activity <= shape.activities; activity += 1)
-    await nothing(activity === shape.activities)
+  for (let activity = 0; activity < shape.activities; activity += 1) await nothing()
   await continueAsNew<typeof baseline>(shape)
 }

@@ -39,10 +39,9 @@ export function median(values: number[]): number {
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? Number.NaN
 }
 
-/** The usual renewal among several: the median of each count. */
-export function usual(samples: Counts[]): Counts {
-  const [first] = samples
-  if (first === undefined) throw new Error('no renewal was looked at')
-  const names = Object.keys(first) as (keyof Counts)[]
-  return Object.fromEntries(names.map((name) => [name, median(samples.map((each) => each[name]))])) as Counts
+/** What a renewal did on average. */
+export function meanOf(samples: Counts[]): Counts {
+  const mean = (name: keyof Counts) => samples.reduce((sum, each) => sum + each[name], 0) / samples.length
+  const names = ['activities', 'timers', 'signals', 'tasks', 'runs', 'events'] as const
+  return Object.fromEntries(names.map((name) => [name, mean(name)])) as Counts
 }

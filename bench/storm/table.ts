@@ -53,11 +53,10 @@ export function printTable(result: {
         1,
       ),
     )
-  const { activities, timers, signals, tasks, runs, events } = shape
+  const counts = Object.entries(shape).map(([name, value]) => `${value.toFixed(1)} ${name}`)
   console.log(
-    `\na renewal in Temporal: ${activities} activities, ${timers} timers, ${runs} continued run, ${signals} signals, ` +
-      `${tasks} workflow tasks, ${events} events (median of a sample); a baseline cycle: the same activities, timers ` +
-      `and continued run, 1 signal`,
+    `\na renewal in Temporal, mean of a sample: ${counts.join(', ')} (runs: continued as new)\n` +
+      `a baseline cycle: as many activities and timers, workflow by workflow of that sample, 1 run, 1 signal`,
   )
   console.log(`proof: ${proof}`)
   const ratio = median(of('storm').map(rate)) / median(of('baseline').map(rate))

@@ -14,8 +14,6 @@ export interface ApiDeps {
   reach: Reach | undefined
   /** several while one is being rolled */
   webhookSecrets: string[]
-  /** the most credits of one goodwill or promotion grant without the scope `grants:large` */
-  grantMax: string
   /** whether this installation handles real money; events of the other kind are refused */
   livemode: boolean
   /** the pinned version of Stripe's API */

@@ -68,7 +68,8 @@ function hasUnkeepable(root: unknown): boolean {
     const at = open.pop()
     if (typeof at === 'string') {
       if (UNKEEPABLE.test(at)) return true
-    } else if (typeof at === 'object' && at !== null) {
+    } else if (typeof at === 'object' && at !== null && !Buffer.isBuffer(at)) {
+      // bytes are no texts yet: byte by byte, a webhook's body would cost more than all the rest of it
       for (const [key, inner] of Object.entries(at)) open.push(key, inner)
     }
   }

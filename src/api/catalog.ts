@@ -48,13 +48,19 @@ const planView = z
       {
         id: 'tier_2_20',
         object: 'plan',
-        name: 'Tier 2',
+        name: 'Starter',
         group: 'default',
+        tier: 1,
+        free: false,
+        credits: '20',
+        renewal: { rule: 'replace', limit: null },
+        trial: { days: 7, credits: '5', card_required: true },
         prices: [
           {
             id: 'price_1QxYzA',
             object: 'price',
             interval: 'month',
+            commitment_months: null,
             credits: '20',
             unit_amount: '2000',
             currency: 'usd',
@@ -78,7 +84,21 @@ const packView = z
     price: z.string().describe("Stripe's price"),
     version: z.string(),
   })
-  .meta({ id: 'Pack' })
+  .meta({
+    id: 'Pack',
+    examples: [
+      {
+        id: 'pack_10',
+        object: 'pack',
+        name: '10 credits',
+        credits: '10',
+        unit_amount: '1000',
+        currency: 'usd',
+        price: 'price_1QxYzB',
+        version: 'v1',
+      },
+    ],
+  })
 
 const limitsView = z.object({
   grant_max: creditsOutput.describe('most credits of one goodwill or promotion grant, without grants:large'),
@@ -88,11 +108,30 @@ const limitsView = z.object({
   currency: z.string(),
 })
 
-const catalogView = listOf(planView).extend({
-  version: z.string().nullable().describe('of the catalogue in force; null before there was one'),
-  packs: z.array(packView),
-  limits: limitsView.nullable(),
-})
+const catalogView = listOf(planView)
+  .extend({
+    version: z.string().nullable().describe('of the catalogue in force; null before there was one'),
+    packs: z.array(packView),
+    limits: limitsView.nullable(),
+  })
+  .meta({
+    examples: [
+      {
+        data: planView.meta()?.examples,
+        has_more: false,
+        next_cursor: null,
+        version: 'v1',
+        packs: packView.meta()?.examples,
+        limits: {
+          grant_max: '1000',
+          purchase_min: '500',
+          purchase_max: '50000',
+          purchase_day_max: '100000',
+          currency: 'usd',
+        },
+      },
+    ],
+  })
 
 /** Registers the route. */
 export function catalogRoutes(app: Api, { pool }: ApiDeps): void {

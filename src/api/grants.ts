@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
 import { GIFT_KINDS, giveCredits } from '../ledger/gift.ts'
+import { catalogInForce } from '../store/price-list.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { actorOf } from './auth.ts'
 import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
@@ -83,7 +84,7 @@ const grantView = z
   })
 
 /** Registers the routes. */
-export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
+export function grantRoutes(app: Api, { pool }: ApiDeps): void {
   app.post('/v1/grants', {
     config: { scope: 'grants' },
     schema: {
@@ -105,11 +106,15 @@ export function grantRoutes(app: Api, { pool, grantMax }: ApiDeps): void {
     async handler(request, reply) {
       const { body } = request
       const amount = parseCredits(body.amount)
-      if (amount.gt(grantMax) && request.holder?.scopes.includes('grants:large') !== true) {
-        throw new Refusal('grant_limit', `above ${grantMax} credits this needs the scope grants:large`, {
-          limit: grantMax,
-          scope: 'grants:large',
-        })
+      if (request.holder?.scopes.includes('grants:large') !== true) {
+        // without a catalogue there is no limit to stay below
+        const limit = (await catalogInForce(pool))?.limits.grantMax ?? '0'
+        if (amount.gt(limit)) {
+          throw new Refusal('grant_limit', `above ${limit} credits this needs the scope grants:large`, {
+            limit,
+            scope: 'grants:large',
+          })
+        }
       }
       const expiresAt = readInstant(body.expires_at)
       request.trace['account'] = body.account

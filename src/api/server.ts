@@ -69,6 +69,15 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
       'x-content-type-options': 'nosniff',
     })
   })
+  const refuseStray = async (request: FastifyRequest) => {
+    if (!request.is404) return
+    const methods = allowed(request.url)
+    if (methods.length === 0) throw new Problem('not_found', 'no route has this path')
+    const allow = methods.join(', ')
+    throw new Problem('method_not_allowed', `this path takes ${allow}`, { headers: { allow } })
+  }
+  // before a body is read: what is wrong with it does not matter here
+  app.addHook('onRequest', refuseStray)
   app.addHook('onRequest', authenticate(deps.pool))
   app.addHook('onRequest', requireIdempotencyKey)
   app.addHook('preValidation', refuseUnkeepableText)
@@ -93,12 +102,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
       'request',
     )
   })
-  app.setNotFoundHandler(async (request) => {
-    const methods = allowed(request.url)
-    if (methods.length === 0) throw new Problem('not_found', 'no route has this path')
-    const allow = methods.join(', ')
-    throw new Problem('method_not_allowed', `this path takes ${allow}`, { headers: { allow } })
-  })
+  app.setNotFoundHandler(refuseStray)
 
   await describeApi(app)
   accountRoutes(app, deps)

@@ -15,6 +15,7 @@ import { accountId, EXAMPLE, metadataInput } from './schema.ts'
 const returnUrl = z
   .url({ protocol: /^https?$/ })
   .max(2_000)
+  .meta({ pattern: '^[Hh][Tt][Tt][Pp][Ss]?:' })
   .optional()
 
 export const subscriptionInput = z

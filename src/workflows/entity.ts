@@ -75,7 +75,7 @@ export async function live(entity: Entity): Promise<void> {
   let turn: string | null | undefined = rest?.turn
   let renewing = false
   let failures = 0
-  let shown = ''
+  let shown = rest?.shown ?? ''
   let parked: string | null = rest?.attention ?? null
 
   setHandler(wakeSignal, (wake) => {
@@ -125,7 +125,7 @@ export async function live(entity: Entity): Promise<void> {
     if (idle() && (pass?.over || (pass !== undefined && renewing))) {
       await condition(allHandlersFinished)
       if (idle() && pass?.over) return
-      if (idle()) return await entity.renew(restOf(pass))
+      if (idle()) return await entity.renew({ ...restOf(pass), shown })
     }
     await condition(() => !idle(), waitFor(pass), { summary: waitSummary(pass) })
   }
@@ -177,7 +177,6 @@ export async function live(entity: Entity): Promise<void> {
   }
 }
 
-/** Without the search attributes: Temporal carries those. */
 function restOf({ at, deadline, turn, attention, details }: Pass): Rest {
   return { at, deadline, turn, attention, details }
 }

@@ -55,6 +55,8 @@ export interface Rest {
   attention: string | null
   /** what the Temporal UI shows until the next pass */
   details: string
+  /** the search attributes as they were set, which Temporal carries over by itself; absent: not known */
+  shown?: string
 }
 
 /** Arguments of an entity's workflow. Whoever starts one gives no `rest`. */

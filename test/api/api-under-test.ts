@@ -52,7 +52,6 @@ export async function startApi(
     pool: database.pool,
     reach: options.reach,
     webhookSecrets: [SECRET, ROLLED_SECRET],
-    grantMax: '1000',
     livemode: options.livemode ?? false,
     apiVersion: API_VERSION,
     log: createLogger('debug', { write: (line: string) => void lines.push(line) }),

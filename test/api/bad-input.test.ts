@@ -267,6 +267,13 @@ describe('bad input', () => {
     assert.equal(answer.status, 405)
     assert.equal(answer.headers['allow'], 'GET')
     assert.equal(answer.body.code, 'method_not_allowed')
+    // whatever is sent with it
+    for (const type of ['text/plain', 'application/json']) {
+      const headers = { authorization: `Bearer ${api.key}`, 'content-type': type }
+      const more = { url: '/v1/catalog', headers, payload: '{' }
+      await refused(() => api.send({ method: 'PUT', ...more }), 405, 'method_not_allowed')
+      await refused(() => api.send({ method: 'PUT', ...more, url: '/v1/x' }), 404, 'not_found')
+    }
   })
 
   it('answers what is no HTTP with a problem, too', async () => {

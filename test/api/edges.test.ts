@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { refuseUnkeepableText } from '../../src/api/body.ts'
 import { createApiKey, type Scope, SCOPES } from '../../src/store/api-key.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
@@ -68,5 +69,15 @@ describe('every route, at its edges', () => {
     assert.equal((await api.post('/v1/accounts', name(0xc3, 0xbf))).body.name, 'ÿ')
     const { status, body } = await api.post('/v1/accounts', name(0xff))
     assert.deepEqual([status, body.code], [400, 'json_malformed'])
+  })
+
+  it('a body that is kept as bytes is not walked through byte by byte', async () => {
+    const body = Buffer.from('{"id":"evt_1"}')
+    Object.defineProperty(body, 'walked', {
+      enumerable: true,
+      get: () => assert.fail('somebody looks at every entry'),
+    })
+    await refuseUnkeepableText({ params: {}, query: {}, body } as never)
+    await assert.rejects(refuseUnkeepableText({ params: {}, query: {}, body: { a: ['\0'] } } as never))
   })
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { createApiKey } from '../../src/store/api-key.ts'
+import { putInForce } from '../../src/store/catalog-price.ts'
 import { advanceClock, assertBooks, DAY_MS, fromNow } from '../support/ledger.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
@@ -9,6 +10,8 @@ describe('goodwill and promotion', () => {
   let account: string
   before(async () => {
     api = await startApi()
+    const limits = { grantMax: '1000', purchaseMin: '500', purchaseMax: '50000', purchaseDayMax: '100000' }
+    await putInForce(api.database.pool, { version: 'v1', currency: 'usd', limits })
   })
   after(() => api.close())
   beforeEach(async () => {

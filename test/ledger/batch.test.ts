@@ -94,6 +94,25 @@ describe('spends that wait together', () => {
     assert.deepEqual(lots[1], lots[0])
   })
 
+  it('law 9: none draws on a lot at its expiry or after, whenever that comes', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '1000000')
+    for (let times = 0; times < 20; times += 1) {
+      const expiresAt = await fromNow(database, 20)
+      const { lot } = await give(database.pool, account, '1000', { expiresAt })
+      let drawn = true
+      while (drawn) {
+        const answers = await spendMany(database.pool, [of(account, '0.1'), of(account, '0.2')])
+        assert.ok(answers.every((answer) => !(answer instanceof Refusal)))
+        const entries = await readLedger(database.pool, account, { limit: 2, kind: 'spend' })
+        for (const { lots, occurred_at } of entries) {
+          drawn = lots.some(({ id }) => id === lot)
+          assert.ok(!drawn || occurred_at < expiresAt, `${occurred_at} ${expiresAt}`)
+        }
+      }
+    }
+  })
+
   it('a key that waits twice is one spend, and both callers are answered alike', async () => {
     const account = await openAccount(database)
     await give(database.pool, account, '10')
@@ -116,6 +135,42 @@ describe('spends that wait together', () => {
         ['6', true],
       ],
     )
+  })
+
+  it('a key that is known fails a batch that did not look for it, and nothing of it is done', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const known = of(account, '3')
+    await spend(database.pool, known)
+    await assert.rejects(spendMany(database.pool, [of(account, '1'), known], false), { code: '23505' })
+    assert.equal(await balance(account), '7')
+  })
+
+  it('and whoever waits together with a retry is answered like everybody', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const queue = new SpendQueue(database.pool)
+    const known = of(account, '3')
+    await queue.spend(known)
+    const asked = () => [queue.spend(of(account, '1')), queue.spend(of(account, '1')), queue.spend(known)]
+    assert.deepEqual(await told(asked()), ['6', '5', '7'])
+    assert.deepEqual(await told(asked()), ['4', '3', '7']) // by now it looks first
+  })
+
+  it('a wallet in more pieces than a batch looks at is spent from all the same', async () => {
+    const [pieces, whole] = [await openAccount(database), await openAccount(database)]
+    for (let lot = 0; lot < 70; lot++) await give(database.pool, pieces, '0.1')
+    await give(database.pool, whole, '10')
+    const batch = [of(pieces, '0.1'), of(whole, '1'), of(pieces, '6.8')]
+    await assert.rejects(spendMany(database.pool, batch, false), { code: '54000' })
+    assert.equal(await balance(pieces), '7')
+    const queue = new SpendQueue(database.pool, { lanes: 1 })
+    assert.deepEqual(await told([queue.spend(of(whole, '1')), ...batch.map((one) => queue.spend(one))]), [
+      '9',
+      '6.9',
+      '8',
+      '0.1',
+    ])
   })
 
   it('they are served in the order of their arrival', async () => {

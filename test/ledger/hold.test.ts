@@ -264,10 +264,10 @@ describe('holds', () => {
     await month(2, '12') // the younger 10, and 2 of the older
     assert.deepEqual(await has(), ['22', '0', '22', '0'])
     const { id: last } = await place(database.pool, account, '22')
-    await month(3, '0')
+    await month(3, '3') // all is held: of the younger lot 3 count as left, the older one ends
     assert.deepEqual(await has(), ['32', '22', '10', '0'])
     await release(last)
-    assert.deepEqual(await has(), ['10', '0', '10', '0'])
+    assert.deepEqual(await has(), ['20', '0', '20', '0'])
   })
 
   it('are listed newest first, by what has become of them', async () => {

@@ -199,7 +199,8 @@ export class ModelWallet {
   #succeed(expiresAt: number | null, { period, carry }: { period: number; carry: string }): void {
     let room = new Exact(carry)
     const before = this.#lots.filter(
-      (lot) => lot.period !== null && lot.period < period && (lot.expiresAt ?? FAR) > this.now,
+      (lot) =>
+        lot.period !== null && lot.period < period && lot.expiresAt !== null && lot.expiresAt > this.now,
     )
     for (const lot of before.sort((a, b) => (b.period ?? 0) - (a.period ?? 0) || b.order - a.order)) {
       const free = this.#free(lot)

@@ -214,17 +214,4 @@ describe('reversals of spends', () => {
       await assert.rejects(readSpend(database.pool, id), refusal('spend_not_found'), id)
     }
   })
-
-  it('law 9: a payment that comes after its period has lapsed at once', async () => {
-    const granted = await give(database.pool, account, '10', { expiresAt: await fromNow(database, -DAY_MS) })
-    assert.equal(granted.balanceAfter, '10')
-    assert.deepEqual(await has(), ['0', '0', '0'])
-    assert.deepEqual(await entries(), ['lapse -10', 'grant 10'])
-  })
-
-  it('law 9: unless it repays a debt', async () => {
-    await use('4', true)
-    await give(database.pool, account, '10', { expiresAt: await fromNow(database, -DAY_MS) })
-    assert.deepEqual(await entries(), ['lapse -6', 'grant 10', 'spend -4'])
-  })
 })

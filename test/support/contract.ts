@@ -31,7 +31,6 @@ export async function currentDocument(): Promise<OpenApi> {
     pool,
     reach: undefined,
     webhookSecrets: ['whsec_none'],
-    grantMax: '1000',
     livemode: false,
     apiVersion: 'none',
     log: createLogger('silent'),
