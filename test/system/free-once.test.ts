@@ -224,7 +224,7 @@ describe('a month of a free plan, in the database', function () {
         assert.ok((await granted()).length <= months)
         await assertBooks(database)
       }),
-      { numRuns: 25 },
+      { numRuns: 15 },
     )
   })
 
