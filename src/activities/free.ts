@@ -81,10 +81,8 @@ export function createFreeActivities({ pool }: FreeDeps) {
       })
     },
 
-    /** Carries out a cancel command once: its row keeps the answer. The month that runs is the last one. */
+    /** Carries out a cancel command: the month that runs is the last one. Its row keeps the first answer. */
     async cancelFree(input: { subscription: string; command: string }): Promise<CommandAnswer> {
-      const given = (await readCommand(pool, input.command))?.answer
-      if (given !== undefined) return given
       return await transaction(pool, async (client) => {
         const subscription = (await readFree(client, input.subscription))?.subscription
         if (subscription === undefined) throw new Error(`there is no ${input.subscription}`)
