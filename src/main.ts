@@ -43,9 +43,8 @@ const WORKFLOWS = fileURLToPath(
   new URL(`./workflows/index${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
 )
 
-/** How a worker uses its machine. */
+/** How a worker uses its machine. How many workflows it keeps in memory follows from its heap, by the SDK's rule. */
 export const WORKER_OPTIONS = {
-  maxCachedWorkflows: 3_000,
   maxConcurrentActivityTaskExecutions: 16,
   shutdownGraceTime: '20 seconds',
   shutdownForceTime: '25 seconds',
