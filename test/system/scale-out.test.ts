@@ -42,6 +42,12 @@ describe('two API processes behind a proxy', function () {
     await give(stack.database.pool, id, credits)
     return id
   }
+  /** A hold of 3 credits. */
+  const held = async () => {
+    const account = await newAccount('10')
+    const path = `/v1/accounts/${account}/holds`
+    return { account, ...(await stack.call<{ id: string }>('POST', path, { amount: '3' })).body }
+  }
   /** Does something many times at once, in turns at each API by its own address. */
   const atBoth = <T>(times: number, act: (url: string, index: number) => Promise<T>): Promise<T[]> =>
     Promise.all(
@@ -61,6 +67,34 @@ describe('two API processes behind a proxy', function () {
       const account = await newAccount('10')
       const effects = () => count(`posting where account_id = $1 and kind = 'spend'`, [account])
       return { path: `/v1/accounts/${account}/spend`, body: { amount: '3' }, effects }
+    },
+    async '/v1/accounts/{account}/holds'() {
+      const account = await newAccount('10')
+      const effects = () => count('hold where account_id = $1', [account])
+      return { path: `/v1/accounts/${account}/holds`, body: { amount: '3' }, effects }
+    },
+    async '/v1/holds/{hold}/capture'() {
+      const { account, id } = await held()
+      const effects = () => count(`posting where account_id = $1 and kind = 'capture'`, [account])
+      return { path: `/v1/holds/${id}/capture`, body: { amount: '2', final: false }, effects }
+    },
+    async '/v1/holds/{hold}/release'() {
+      const { id } = await held()
+      const effects = () => count(`hold where id = $1 and state = 'released' and closed_at is not null`, [id])
+      return { path: `/v1/holds/${id}/release`, body: {}, effects }
+    },
+    async '/v1/spends/{spend}/reverse'() {
+      const account = await newAccount('10')
+      const path = `/v1/accounts/${account}/spend`
+      const { id } = (await stack.call<{ id: string }>('POST', path, { amount: '3' })).body
+      const effects = () => count('reversal where account_id = $1', [account])
+      return { path: `/v1/spends/${id}/reverse`, body: { amount: '1' }, effects }
+    },
+    async '/v1/grants'() {
+      const account = await newAccount('10')
+      const body = { account, amount: '5', kind: 'goodwill', reason_code: 'outage' }
+      const effects = () => count(`posting where account_id = $1 and reason_code = 'outage'`, [account])
+      return { path: '/v1/grants', body, effects }
     },
     async '/v1/subscriptions'() {
       const account = await newAccount('1')
