@@ -59,6 +59,8 @@ export function printTable(result: {
       `a baseline cycle: as many activities and timers, workflow by workflow of that sample, 1 run, 1 signal`,
   )
   console.log(`proof: ${proof}`)
+  const work = median(of('baseline').map(own)) / median(of('storm').map(own))
+  console.log(`processor time of a baseline cycle ÷ that of a renewal = ${work.toFixed(2)}`)
   const ratio = median(of('storm').map(rate)) / median(of('baseline').map(rate))
   console.log(
     `renewals a second ÷ baseline cycles a second = ${ratio.toFixed(2)} (wanted: ${WANTED} or more)`,
