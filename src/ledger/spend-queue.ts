@@ -65,20 +65,28 @@ export class SpendQueue {
     const lane = this.#laneOf(input.account)
     return new Promise<SpendResult>((resolve, reject) => {
       lane.waiting.push({ input, resolve, reject })
-      if (!lane.busy) void this.#run(lane)
+      this.#wake(lane)
     })
   }
 
-  async #run(lane: Lane): Promise<void> {
+  /**
+   * Has a lane work off who waits, once this turn of the event loop is over: who comes in the same turn, such as all who
+   * were answered together and ask again, comes along instead of after the first. No time passes for that.
+   */
+  #wake(lane: Lane): void {
+    if (lane.busy || lane.waiting.length === 0) return
     lane.busy = true
-    while (lane.waiting.length > 0) {
-      const batch = takeBatch(lane.waiting, this.#batchMax)
-      const [only] = batch
-      if (batch.length === 1 && only !== undefined) await this.#single(only)
-      else await this.#many(lane, batch)
-      this.#waiting -= batch.length
-    }
+    setImmediate(() => void this.#run(lane))
+  }
+
+  async #run(lane: Lane): Promise<void> {
+    const batch = takeBatch(lane.waiting, this.#batchMax)
+    const [only] = batch
+    if (batch.length === 1 && only !== undefined) await this.#single(only)
+    else await this.#many(lane, batch)
+    this.#waiting -= batch.length
     lane.busy = false
+    this.#wake(lane)
   }
 
   /** The lean way, when nobody else waits. */

@@ -217,7 +217,7 @@ describe('spends that wait together', () => {
       assert.deepEqual(
         answers.map(({ balance, replayed }) => [balance, replayed]),
         [
-          ['9', false],
+          ['9', true],
           ['7', true],
           ['4', true],
         ],
