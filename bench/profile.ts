@@ -14,7 +14,7 @@ import { startPostgres } from '../src/sandbox/postgres.ts'
 import { connect, type Pool } from '../src/store/connect.ts'
 import { migrate } from '../src/store/migrate.ts'
 import { BARE, SPREAD } from './cases.ts'
-import { accountOf, seed } from './seed.ts'
+import { accountOf, seed, SETTINGS } from './seed.ts'
 
 const ROUNDS = 8
 const SPENDS_A_ROUND = 600
@@ -25,7 +25,7 @@ async function main(): Promise<void> {
     dataDir: folder,
     port: await freePort(),
     log: createLogger('silent'),
-    settings: { shared_buffers: '2GB', max_wal_size: '16GB', checkpoint_timeout: '1h' },
+    settings: SETTINGS,
   })
   try {
     await migrate(postgres.ownerUrl)

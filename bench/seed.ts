@@ -4,6 +4,9 @@
  */
 import { connect } from '../src/store/connect.ts'
 
+/** Of Postgres, as on a server of its own; both sides of every ratio run on it. Durability stays as Postgres ships it. */
+export const SETTINGS = { shared_buffers: '2GB', max_wal_size: '16GB', checkpoint_timeout: '1h' }
+
 const LOTS = 10
 
 /** The account with this number; the hot one is the first. */

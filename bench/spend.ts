@@ -17,7 +17,7 @@ import { libraryCases, SPREAD } from './cases.ts'
 import { cpuOf } from './cpu.ts'
 import { httpCases } from './http.ts'
 import { load, type Round } from './load.ts'
-import { seed } from './seed.ts'
+import { seed, SETTINGS } from './seed.ts'
 import { printScale, printTable, type Result } from './table.ts'
 
 const { values } = parseArgs({
@@ -31,9 +31,6 @@ const { values } = parseArgs({
 })
 const ROUNDS = Number(values.rounds)
 const MS = Number(values.seconds) * 1_000
-
-/** As on a server of its own; both sides of every ratio run on it. Durability stays as Postgres ships it. */
-const SETTINGS = { shared_buffers: '2GB', max_wal_size: '16GB', checkpoint_timeout: '1h' }
 
 const say = (text: string) => process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`)
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readdir, readFile } from 'node:fs/promises'
 import type { Catalog } from '../../src/domain/catalog.ts'
-import type { FreeTerms, PackTerms, PriceTerms } from '../../src/domain/plan.ts'
+import type { PackTerms, PriceTerms } from '../../src/domain/plan.ts'
 import {
   completeTerms,
   keepTerms,
@@ -21,22 +21,10 @@ import {
 } from '../../src/store/price-list.ts'
 import { openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+import { FREE_TERMS } from '../support/terms.ts'
 
-const FREE: FreeTerms = {
-  kind: 'free',
-  priceId: 'free.free.v1',
-  lookupKey: 'free.free.v1',
-  plan: 'free',
-  planName: 'Free',
-  group: 'default',
-  tier: 0,
-  version: 'v1',
-  credits: '2',
-  graceHours: 72,
-  renewal: { rule: 'replace' },
-}
 const MONTH: PriceTerms = {
-  ...FREE,
+  ...FREE_TERMS,
   kind: 'plan',
   priceId: 'price_1',
   lookupKey: 'pro.month.v1',
@@ -79,16 +67,16 @@ describe('what the catalogue sells', () => {
   let database: TestDatabase
   beforeEach(async () => {
     database = await createDatabase()
-    for (const terms of [MONTH, BOUND, PACK, FREE]) await keepTerms(database.pool, terms)
+    for (const terms of [MONTH, BOUND, PACK, FREE_TERMS]) await keepTerms(database.pool, terms)
   })
   afterEach(() => database.drop())
 
-  const ALL = [MONTH, BOUND, PACK, FREE].map(({ lookupKey }) => lookupKey)
+  const ALL = [MONTH, BOUND, PACK, FREE_TERMS].map(({ lookupKey }) => lookupKey)
 
   it('is on sale side by side: a price, its commitment, a pack and a free plan', async () => {
     await putOnSale(database.pool, ALL)
-    assert.deepEqual(await listOnSale(database.pool), [FREE, PACK, MONTH, BOUND])
-    assert.deepEqual(await freePlanOnSale(database.pool, 'free'), FREE)
+    assert.deepEqual(await listOnSale(database.pool), [FREE_TERMS, PACK, MONTH, BOUND])
+    assert.deepEqual(await freePlanOnSale(database.pool, 'free'), FREE_TERMS)
     assert.deepEqual(await packOnSale(database.pool, 'pro'), PACK)
   })
 
@@ -108,7 +96,7 @@ describe('what the catalogue sells', () => {
       { ...MONTH, priceId: 'price_4', lookupKey: 'pro.month.v2', version: 'v2' },
       { ...BOUND, priceId: 'price_5', lookupKey: 'pro.month.commit12.v2', version: 'v2' },
       { ...PACK, priceId: 'price_6', lookupKey: 'pack.pro.v2', version: 'v2' },
-      { ...FREE, priceId: 'free.free.v2', lookupKey: 'free.free.v2', version: 'v2' },
+      { ...FREE_TERMS, priceId: 'free.free.v2', lookupKey: 'free.free.v2', version: 'v2' },
     ]
     for (const terms of successors) {
       await keepTerms(database.pool, terms)
@@ -128,7 +116,7 @@ describe('what the catalogue sells', () => {
       MONTH,
       'kept for its subscribers',
     )
-    assert.deepEqual(await freeTermsOf(database.pool, 'free.free.v1'), FREE)
+    assert.deepEqual(await freeTermsOf(database.pool, 'free.free.v1'), FREE_TERMS)
   })
 
   it('is what it was: nothing is kept a second time, and completing changes nothing that was said', async () => {

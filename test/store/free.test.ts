@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { monthAt } from '../../src/domain/free.ts'
 import { idFrom } from '../../src/domain/id.ts'
-import type { FreeTerms } from '../../src/domain/plan.ts'
 import {
   cancelFreeAt,
   firstEnrolment,
@@ -16,21 +15,9 @@ import { keepMirror } from '../../src/store/mirror.ts'
 import { findSubscription, listSubscriptions, livePrimary } from '../../src/store/subscription.ts'
 import { openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+import { FREE_TERMS as terms } from '../support/terms.ts'
 
 const CREATED = '2027-01-31T10:00:00.000Z'
-const terms: FreeTerms = {
-  kind: 'free',
-  priceId: 'free.free.v1',
-  lookupKey: 'free.free.v1',
-  plan: 'free',
-  planName: 'Free',
-  group: 'default',
-  tier: 0,
-  version: 'v1',
-  credits: '2',
-  graceHours: 72,
-  renewal: { rule: 'replace' },
-}
 
 describe('a free plan in the database', () => {
   let database: TestDatabase

@@ -14,20 +14,8 @@ import { transaction } from '../../src/store/connect.ts'
 import { firstEnrolment, insertFree, readFree } from '../../src/store/free.ts'
 import { advanceClock, assertBooks, DAY_MS, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+import { FREE_TERMS as terms } from '../support/terms.ts'
 
-const terms: FreeTerms = {
-  kind: 'free',
-  priceId: 'free.free.v1',
-  lookupKey: 'free.free.v1',
-  plan: 'free',
-  planName: 'Free',
-  group: 'default',
-  tier: 0,
-  version: 'v1',
-  credits: '2',
-  graceHours: 72,
-  renewal: { rule: 'replace' },
-}
 const other: FreeTerms = {
   ...terms,
   priceId: 'free.gift.v1',

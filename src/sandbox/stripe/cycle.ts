@@ -4,6 +4,7 @@ import { nextBoundary } from './calendar.ts'
 import { endSubscription } from './cancel.ts'
 import { draftInvoice } from './invoice-draft.ts'
 import { attempt, finalize } from './invoicing.ts'
+import { minorUnits } from './money.ts'
 import { isOver, setStatus } from './subscription-state.ts'
 import type { Invoice, InvoiceLine, Subscription, SubscriptionItem } from './wire.ts'
 import type { World } from './world.ts'
@@ -53,7 +54,7 @@ export function linesFor(
     const full = period.full ?? period.end
     const share =
       full === period.end ? whole : whole.times(period.end - period.start).div(full - period.start)
-    const amount = free ? 0 : share.toDecimalPlaces(0, Decimal.ROUND_HALF_UP).toNumber()
+    const amount = free ? 0 : minorUnits(share)
     return lineFor(world, sub, item, period, amount, free)
   })
 }

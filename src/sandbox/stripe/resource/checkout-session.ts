@@ -3,6 +3,7 @@ import { Decimal } from 'decimal.js'
 import { details, expireSession } from '../checkout.ts'
 import { invalid, notSimulated, refused } from '../error.ts'
 import { newestFirst, pageOf } from '../list.ts'
+import { minorUnits } from '../money.ts'
 import { hash, mergeMetadata, metadata, oneOf, required, str } from '../param.ts'
 import { listShape, pageShape, route, type Resource } from '../router.ts'
 import { checkItems, trialEnd } from '../subscribing.ts'
@@ -15,10 +16,7 @@ import { sessionShape } from '../checkout-shape.ts'
 const DAY = 86_400
 
 function lineOf(world: World, price: Price, quantity: number): CheckoutSession['_lines'][number] {
-  const amount = new Decimal(price.unit_amount_decimal ?? 0)
-    .times(quantity)
-    .toDecimalPlaces(0, Decimal.ROUND_HALF_UP)
-  const total = amount.toNumber()
+  const total = minorUnits(new Decimal(price.unit_amount_decimal ?? 0).times(quantity))
   return {
     id: world.id('li'),
     object: 'item',

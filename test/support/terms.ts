@@ -1,0 +1,17 @@
+/** Terms of plans that tests of the database keep, without a catalogue file. */
+import type { FreeTerms } from '../../src/domain/plan.ts'
+
+/** A free plan with two credits a month. */
+export const FREE_TERMS: FreeTerms = {
+  kind: 'free',
+  priceId: 'free.free.v1',
+  lookupKey: 'free.free.v1',
+  plan: 'free',
+  planName: 'Free',
+  group: 'default',
+  tier: 0,
+  version: 'v1',
+  credits: '2',
+  graceHours: 72,
+  renewal: { rule: 'replace' },
+}
