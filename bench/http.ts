@@ -1,10 +1,10 @@
 /** What is measured over HTTP: spends with authentication and validation, on connections that stay open. */
 import { randomUUID } from 'node:crypto'
-import { Pool as HttpPool } from 'undici'
 import { freePort } from '../src/sandbox/ports.ts'
 import type { Postgres } from '../src/sandbox/postgres.ts'
 import { ensureApiKey, makeApiKey } from '../src/store/api-key.ts'
 import { SPREAD } from './cases.ts'
+import { Connection } from './client.ts'
 import { type Program, startProgram } from './program.ts'
 import { accountOf } from './seed.ts'
 import type { Case } from './spend.ts'
@@ -33,26 +33,25 @@ export async function httpCases(
     programs.push(await startProgram({ name, script: 'src/main.ts', args: ['api'], env, folder }))
     ports.push(port)
   }
-  const clients = ports.map(
-    (port) => new HttpPool(`http://127.0.0.1:${port}`, { connections: CONNECTIONS, pipelining: 1 }),
+  const opened = await Promise.all(
+    ports.map((port) => Promise.all(Array.from({ length: CONNECTIONS }, () => Connection.open(port)))),
   )
   const body = JSON.stringify({ amount: '0.01', feature: 'bench' })
+  const head =
+    `Host: 127.0.0.1\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\n` +
+    `Content-Length: ${body.length}\r\nIdempotency-Key: `
   const spend = (processes: number, pick: () => number) => {
-    let turn = 0
+    const free = Array.from(
+      { length: CONNECTIONS },
+      (_, index) => opened[index % processes]?.[index] as Connection,
+    )
     return async () => {
-      turn = (turn + 1) % processes
-      const answer = await (clients[turn] as HttpPool).request({
-        path: `/v1/accounts/${accountOf(pick())}/spend`,
-        method: 'POST',
-        headers: {
-          authorization: `Bearer ${key}`,
-          'content-type': 'application/json',
-          'idempotency-key': randomUUID(),
-        },
-        body,
-      })
-      const text = await answer.body.text()
-      if (answer.statusCode !== 200) throw new Error(`${answer.statusCode} ${text}`)
+      const connection = free.pop()
+      if (connection === undefined) throw new Error('more callers than connections')
+      const path = `/v1/accounts/${accountOf(pick())}/spend`
+      const answer = await connection.ask(`POST ${path} HTTP/1.1\r\n${head}${randomUUID()}\r\n\r\n${body}`)
+      free.push(connection)
+      if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`)
     }
   }
   const spread = () => Math.floor(Math.random() * SPREAD)
@@ -63,7 +62,7 @@ export async function httpCases(
   return {
     cases,
     async stop() {
-      await Promise.all(clients.map((client) => client.close()))
+      for (const connection of opened.flat()) connection.close()
       for (const program of programs) await program.stop()
     },
   }

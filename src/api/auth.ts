@@ -19,6 +19,7 @@ export function authenticate(pool: Pool): (request: FastifyRequest) => Promise<v
     const now = performance.now()
     const known = remembered.get(key)
     if (known !== undefined && known.until > now) return known.holder
+    if (isMistyped(key)) throw refused('api_key_mistyped', 'the checksum of this API key is wrong')
     const holder = findKeyHolder(pool, key)
     if (remembered.size >= REMEMBERED_MAX) remembered.clear()
     remembered.set(key, { holder, until: now + BELIEVED_MS })
@@ -35,7 +36,6 @@ export function authenticate(pool: Pool): (request: FastifyRequest) => Promise<v
     if (authorization === undefined) throw refused('api_key_required', 'send Authorization: Bearer <API key>')
     const key = BEARER.exec(authorization)?.[1]
     if (key === undefined) throw refused('api_key_invalid', 'send Authorization: Bearer <API key>')
-    if (isMistyped(key)) throw refused('api_key_mistyped', 'the checksum of this API key is wrong')
     const holder = await lookUp(key)
     if (holder === undefined) throw refused('api_key_invalid', 'nobody holds this API key')
     request.trace['key'] = holder.id

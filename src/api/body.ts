@@ -1,11 +1,11 @@
 /** Reads bodies: strict UTF-8 and JSON, and no text that Postgres cannot keep. Knows no route. */
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { isUtf8 } from 'node:buffer'
+import type { FastifyInstance, preValidationHookHandler } from 'fastify'
 import { Problem } from './problem.ts'
 
 /** What a request may send, in bytes. */
 export const BODY_LIMIT_BYTES = 64 * 1024
 
-const UTF8 = new TextDecoder('utf-8', { fatal: true })
 /** NUL, which Postgres refuses, and halves of a surrogate pair, which are no characters. */
 const UNKEEPABLE = /\0|\p{Surrogate}/u
 
@@ -18,13 +18,11 @@ export function readJsonBodies(app: FastifyInstance): void {
       done(null, undefined)
       return
     }
-    let text: string
-    try {
-      text = UTF8.decode(bytes)
-    } catch {
+    if (!isUtf8(bytes)) {
       done(new Problem('json_malformed', 'the body is not UTF-8'))
       return
     }
+    const text = bytes.toString()
     void parseJson(request, text, (error: Error | null, body?: unknown) => {
       if (error === null && saysTwice(text, body)) {
         done(new Problem('json_malformed', 'an object in the body has a key twice'))
@@ -56,10 +54,10 @@ function saysTwice(text: string, parsed: unknown): boolean {
 }
 
 /** A preValidation hook: texts anywhere in the request can be kept. */
-export async function refuseUnkeepableText(request: FastifyRequest): Promise<void> {
+export const refuseUnkeepableText: preValidationHookHandler = (request, _reply, done) => {
   if (hasUnkeepable([request.params, request.query, request.body])) {
-    throw new Problem('text_invalid', 'texts must not contain NUL or half of a surrogate pair')
-  }
+    done(new Problem('text_invalid', 'texts must not contain NUL or half of a surrogate pair'))
+  } else done()
 }
 
 function hasUnkeepable(root: unknown): boolean {

@@ -3,7 +3,7 @@
  * stands for once. What a key stands for is decided in Postgres: by the command's row, or by the posting of a spend.
  */
 import { randomUUID } from 'node:crypto'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
 import { idFrom } from '../domain/id.ts'
 import { type Command, type CommandInput, finishCommand, insertCommand } from '../store/command.ts'
@@ -24,15 +24,14 @@ export const idempotencyHeaders = z.looseObject({
 })
 
 /** An onRequest hook: a POST under /v1 without a usable key goes no further. */
-export async function requireIdempotencyKey(request: FastifyRequest): Promise<void> {
-  if (request.method !== 'POST' || request.routeOptions.config.scope === undefined) return
+export const requireIdempotencyKey: onRequestHookHandler = (request, _reply, done) => {
   const key = request.headers['idempotency-key']
-  if (key === undefined || key === '') {
-    throw new Problem('idempotency_key_required', 'send an Idempotency-Key header with every POST')
-  }
-  if (typeof key !== 'string' || !KEY.test(key)) {
-    throw new Problem('idempotency_key_invalid', 'an Idempotency-Key has 1 to 255 visible ASCII characters')
-  }
+  if (request.method !== 'POST' || request.routeOptions.config.scope === undefined) done()
+  else if (key === undefined || key === '') {
+    done(new Problem('idempotency_key_required', 'send an Idempotency-Key header with every POST'))
+  } else if (typeof key !== 'string' || !KEY.test(key)) {
+    done(new Problem('idempotency_key_invalid', 'an Idempotency-Key has 1 to 255 visible ASCII characters'))
+  } else done()
 }
 
 /** The caller's key, on a route whose hook has checked it. */

@@ -9,6 +9,7 @@ import {
   LogController,
 } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { $ZodType } from 'zod/v4/core'
 import { accountRoutes } from './accounts.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { authenticate } from './auth.ts'
@@ -20,6 +21,7 @@ import { grantRoutes } from './grants.ts'
 import { healthRoutes } from './health.ts'
 import { holdRoutes } from './holds.ts'
 import { requireIdempotencyKey } from './idempotency.ts'
+import { LazyLog } from './lazy-log.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { spendRoutes } from './spends.ts'
@@ -38,6 +40,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
     loggerInstance,
     // one line a request, below; the framework's own would have the URL, and a URL can hold personal data
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    childLoggerFactory: (logger, bindings) => new LazyLog(logger, bindings),
     genReqId: () => `req_${randomUUID().replaceAll('-', '')}`,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: 30_000,
@@ -51,7 +54,11 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
     },
     clientErrorHandler: refuseGarbage,
   }).withTypeProvider<ZodTypeProvider>()
-  app.setValidatorCompiler(validatorCompiler)
+  // headers are described for the document; what matters of them is checked by the hooks below, in better words
+  const unchecked: ReturnType<typeof validatorCompiler> = (value) => ({ value })
+  app.setValidatorCompiler<$ZodType>((route) =>
+    route.httpPart === 'headers' ? unchecked : validatorCompiler(route),
+  )
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
   app.decorateRequest('holder', undefined)
@@ -59,7 +66,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   readJsonBodies(app)
   const allowed = rememberRoutes(app)
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     request.trace = {}
     reply.headers({
       'request-id': request.id,
@@ -68,16 +75,16 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
       'referrer-policy': 'no-referrer',
       'x-content-type-options': 'nosniff',
     })
+    done()
   })
-  const refuseStray = async (request: FastifyRequest) => {
-    if (!request.is404) return
+  const strayOf = (request: FastifyRequest) => {
     const methods = allowed(request.url)
-    if (methods.length === 0) throw new Problem('not_found', 'no route has this path')
+    if (methods.length === 0) return new Problem('not_found', 'no route has this path')
     const allow = methods.join(', ')
-    throw new Problem('method_not_allowed', `this path takes ${allow}`, { headers: { allow } })
+    return new Problem('method_not_allowed', `this path takes ${allow}`, { headers: { allow } })
   }
   // before a body is read: what is wrong with it does not matter here
-  app.addHook('onRequest', refuseStray)
+  app.addHook('onRequest', (request, _reply, done) => done(request.is404 ? strayOf(request) : undefined))
   app.addHook('onRequest', authenticate(deps.pool))
   app.addHook('onRequest', requireIdempotencyKey)
   app.addHook('preValidation', refuseUnkeepableText)
@@ -85,13 +92,14 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   app.addHook('preClose', async () => {
     closing = true
   })
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     // otherwise the connection stays open for a next request, and closing waits for it
     if (closing) reply.header('connection', 'close')
+    done()
   })
   // ids of ours and of Stripe's and nothing else: looking for secrets in them would cost a quarter of a spend
   const lines = deps.log.child({}, { redact: [] })
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     lines.info(
       {
         request_id: request.id,
@@ -104,8 +112,11 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
       },
       'request',
     )
+    done()
   })
-  app.setNotFoundHandler(refuseStray)
+  app.setNotFoundHandler((request) => {
+    throw strayOf(request)
+  })
 
   await describeApi(app)
   accountRoutes(app, deps)

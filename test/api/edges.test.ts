@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { refuseUnkeepableText } from '../../src/api/body.ts'
+import { Problem } from '../../src/api/problem.ts'
 import { createApiKey, type Scope, SCOPES } from '../../src/store/api-key.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
@@ -77,7 +78,16 @@ describe('every route, at its edges', () => {
       enumerable: true,
       get: () => assert.fail('somebody looks at every entry'),
     })
-    await refuseUnkeepableText({ params: {}, query: {}, body } as never)
-    await assert.rejects(refuseUnkeepableText({ params: {}, query: {}, body: { a: ['\0'] } } as never))
+    const refused = (given: unknown) => {
+      const answers: unknown[] = []
+      const request = { params: {}, query: {}, body: given }
+      refuseUnkeepableText.call(undefined as never, request as never, undefined as never, (error) =>
+        answers.push(error),
+      )
+      return answers
+    }
+    assert.deepEqual(refused(body), [undefined])
+    const [problem] = refused({ a: ['\0'] })
+    assert.ok(problem instanceof Problem && problem.code === 'text_invalid')
   })
 })
