@@ -8,9 +8,9 @@ import { captureHold } from '../../src/ledger/hold.ts'
 import { readSpend, reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend, type SpendInput, spendMany } from '../../src/ledger/spend.ts'
 import { SpendQueue } from '../../src/ledger/spend-queue.ts'
-import { connect, type Queryable } from '../../src/store/connect.ts'
+import { connect, type Queryable, transaction } from '../../src/store/connect.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
-import { assertBooks, DAY_MS, fromNow, give, openAccount, place } from '../support/ledger.ts'
+import { assertBooks, DAY_MS, fromNow, give, openAccount, place, waitsForLock } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 describe('spends that wait together', () => {
@@ -82,8 +82,13 @@ describe('spends that wait together', () => {
   it('what a hold sets aside is nobody’s to spend, however many wait', async () => {
     const account = await openAccount(database)
     await give(database.pool, account, '6')
-    await give(database.pool, account, '4')
+    await give(database.pool, account, '6')
     await place(database.pool, account, '7')
+    // there is enough for both, and none of it in the lot that would burn first
+    assert.deepEqual(codes(await spendMany(database.pool, [of(account, '1'), of(account, '1')])), [
+      '11',
+      '10',
+    ])
     const batch = ['2', '2', '1'].map((amount) => of(account, amount))
     assert.deepEqual(codes(await spendMany(database.pool, batch)), ['8', 'insufficient_credits', '7'])
     assert.deepEqual(codes(await spendMany(database.pool, [of(account, '1', { overdraft: true })])), ['6'])
@@ -192,6 +197,19 @@ describe('spends that wait together', () => {
       '8',
       '0.1',
     ])
+  })
+
+  it('law 3: it locks the wallets before it reads them, so whoever came first is waited for', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    const batch = [of(account, '1'), of(account, '2')]
+    const waiting = await transaction(database.pool, async (client) => {
+      await spend(client, of(account, '4'))
+      const asked = spendMany(database.pool, batch, false)
+      await waitsForLock(database)
+      return { asked }
+    })
+    assert.deepEqual(codes(await waiting.asked), ['5', '3'])
   })
 
   it('they are served in the order of their arrival', async () => {

@@ -4,7 +4,16 @@ import { readBalance } from '../../src/ledger/balance.ts'
 import { readLedger } from '../../src/ledger/entry.ts'
 import { captureHold, readHold, releaseHold } from '../../src/ledger/hold.ts'
 import { spend } from '../../src/ledger/spend.ts'
-import { advanceClock, assertBooks, DAY_MS, fromNow, give, openAccount, place } from '../support/ledger.ts'
+import {
+  advanceClock,
+  assertBooks,
+  DAY_MS,
+  fromNow,
+  give,
+  openAccount,
+  place,
+  waitsForLock,
+} from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 describe('the laws of the ledger at their edges', () => {
@@ -47,7 +56,7 @@ describe('the laws of the ledger at their edges', () => {
       await other.query('begin')
       await other.query('select 1 from wallet where account_id = $1 for update', [account])
       const waiting = assert.rejects(use('1'), refusal('insufficient_credits'))
-      await waitsForLock()
+      await waitsForLock(database)
       await advanceClock(database, 2 * DAY_MS)
       await other.query('commit')
       await waiting
@@ -255,16 +264,6 @@ describe('the laws of the ledger at their edges', () => {
     ]
     for (const each of wrong) await assert.rejects(copy(...each), /posting_direction/, each.join(' '))
   })
-
-  async function waitsForLock(): Promise<void> {
-    for (const until = Date.now() + 10_000; Date.now() < until; ) {
-      const { rowCount } = await database.owner.query(
-        `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
-      )
-      if (rowCount === 1) return
-    }
-    throw new Error('nobody waits for the lock')
-  }
 })
 
 describe('law 9: expired is gone at that instant', () => {

@@ -69,3 +69,14 @@ export async function place(
 export async function assertBooks(database: { owner: Pool }): Promise<void> {
   assert.deepEqual(await violations(database.owner), [])
 }
+
+/** Returns when a session of this database waits for a lock. */
+export async function waitsForLock({ owner }: { owner: Pool }): Promise<void> {
+  for (const until = Date.now() + 10_000; Date.now() < until; ) {
+    const { rowCount } = await owner.query(
+      `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+    )
+    if (rowCount === 1) return
+  }
+  throw new Error('nobody waits for the lock')
+}
