@@ -29,6 +29,8 @@ export const SCOPES = [
   'grants:large',
   /** begin, change and cancel subscriptions */
   'subscriptions',
+  /** buy packs, set automatic top-up */
+  'purchases',
 ] as const
 export type Scope = (typeof SCOPES)[number]
 
