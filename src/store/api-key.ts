@@ -29,6 +29,10 @@ export const SCOPES = [
   'grants:large',
   /** begin, change and cancel subscriptions */
   'subscriptions',
+  /** ask for corrections, which another person decides */
+  'adjustments',
+  /** decide what others ask for */
+  'approvals',
 ] as const
 export type Scope = (typeof SCOPES)[number]
 

@@ -16,6 +16,7 @@ import {
   text,
   timestamp,
 } from 'drizzle-orm/pg-core'
+import type { ApprovalKind, ApprovalPlan, ApprovalState } from '../domain/approval.ts'
 import type { Limits } from '../domain/catalog.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
 import type { Scope } from './api-key.ts'
@@ -134,6 +135,7 @@ export const subscription = pgTable('subscription', {
   observedAt: instant('observed_at').notNull(),
   createdAt: instant('created_at').notNull(),
   metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
+  keptBy: text('kept_by'),
 })
 
 export const entitlement = pgTable('entitlement', {
@@ -194,6 +196,27 @@ export const command = pgTable('command', {
   nextAttemptAt: machineTime('next_attempt_at'),
   createdAt: machineTime('created_at'),
   finishedAt: instant('finished_at'),
+})
+
+/** What needs two persons. Single use; only its state and decision ever change. */
+export const approval = pgTable('approval', {
+  id: text('id').primaryKey(),
+  kind: text('kind').$type<ApprovalKind>().notNull(),
+  accountId: text('account_id').notNull(),
+  key: text('key').notNull(),
+  plan: jsonb('plan').$type<ApprovalPlan>().notNull(),
+  planHash: text('plan_hash').notNull(),
+  reasonCode: text('reason_code').notNull(),
+  requestedBy: text('requested_by').notNull(),
+  requestedAt: businessTime('requested_at'),
+  expiresAt: instant('expires_at').notNull(),
+  state: text('state').$type<ApprovalState>().notNull().default('pending'),
+  decidedBy: text('decided_by'),
+  decidedAt: instant('decided_at'),
+  decisionReason: text('decision_reason'),
+  commandId: text('command_id'),
+  result: jsonb('result').$type<Record<string, unknown>>(),
+  endedAt: instant('ended_at'),
 })
 
 /** What a command was answered, byte for byte. Erasable: it may repeat personal data. */
