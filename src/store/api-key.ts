@@ -29,6 +29,8 @@ export const SCOPES = [
   'grants:large',
   /** begin, change and cancel subscriptions */
   'subscriptions',
+  /** register and change webhook endpoints, send deliveries again */
+  'webhooks',
 ] as const
 export type Scope = (typeof SCOPES)[number]
 

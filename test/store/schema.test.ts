@@ -13,10 +13,13 @@ const ELSEWHERE = [
   'lot',
   'migration',
   'note',
+  'notice',
+  'notice_delivery',
   'posting',
   ...Array.from({ length: 8 }, (_, part) => `posting_${part}`),
   'reversal',
   'wallet',
+  'webhook_endpoint',
 ]
 
 describe('the schema', () => {

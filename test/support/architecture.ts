@@ -61,6 +61,9 @@ const TABLE: Record<string, string[]> = {
     'store/free',
     'store/price-list',
     'store/alert',
+    'store/notice',
+    'store/delivery',
+    'store/webhook-endpoint',
   ],
   web: ['web/*', 'api/*', 'domain/*'],
   sandbox: [
