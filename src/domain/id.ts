@@ -44,6 +44,35 @@ export const holdKey = {
   release: (callerKey: string) => `release:${callerKey}`,
 } as const
 
+/** Keys of notices, unique per account: made from what they tell, so that a fact is told once. */
+export const noticeKey = {
+  /** Credits that came: the key of their posting. */
+  granted: (posting: string) => `credits_granted:${posting}`,
+  purchased: (order: string) => `purchase_completed:${order}`,
+  abandoned: (order: string) => `purchase_abandoned:${order}`,
+  /** One failed attempt to collect an invoice, as Stripe counts them. */
+  paymentFailed: (invoice: string, attempt: string) => `payment_failed:${invoice}:${attempt}`,
+  /** An invoice or a payment intent that waits for its customer. */
+  actionRequired: (payment: string) => `payment_action_required:${payment}`,
+  paymentRecovered: (invoice: string) => `payment_recovered:${invoice}`,
+  /** What became of one change of plan. */
+  planChange: (change: string, became: 'changed' | 'scheduled' | 'withdrawn') =>
+    `plan_change:${change}:${became}`,
+  /** It is to end at an instant; another instant is other news. */
+  cancelling: (subscription: string, endsAt: string) => `subscription_cancelling:${subscription}:${endsAt}`,
+  /** It was to end at an instant, and does not. */
+  resumed: (subscription: string, endsAt: string) => `subscription_resumed:${subscription}:${endsAt}`,
+  ended: (subscription: string) => `subscription_ended:${subscription}`,
+  paused: (subscription: string, at: string) => `subscription_paused:${subscription}:${at}`,
+  topUp: (payment: string, became: 'completed' | 'declined') => `top_up:${payment}:${became}`,
+  /** Automatic top-up stopped; after a person has set it going again, another time. */
+  topUpStopped: (cause: string) => `top_up_stopped:${cause}`,
+  /** The balance fell below the threshold with this posting. */
+  balanceLow: (posting: string) => `balance_low:${posting}`,
+  approval: (approval: string, became: 'requested' | 'decided') => `approval:${approval}:${became}`,
+  adjusted: (posting: string) => `adjustment_made:${posting}`,
+} as const
+
 /** The posting that a spend's public id names, if it can name one: `posting_id` in SQL makes it. */
 export function spendNamed(id: string): { account: string; seq: string } | undefined {
   const [, account, seq] = /^spd_([A-Za-z0-9]{1,64})_([1-9]\d{0,17})$/.exec(id) ?? []

@@ -29,6 +29,8 @@ export const SCOPES = [
   'grants:large',
   /** begin, change and cancel subscriptions */
   'subscriptions',
+  /** register and change webhook endpoints, send deliveries again */
+  'webhooks',
   /** ask for corrections, which another person decides */
   'adjustments',
   /** decide what others ask for */

@@ -16,7 +16,6 @@ import {
   text,
   timestamp,
 } from 'drizzle-orm/pg-core'
-import type { ApprovalKind, ApprovalPlan, ApprovalState } from '../domain/approval.ts'
 import type { Limits } from '../domain/catalog.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
 import type { Scope } from './api-key.ts'
@@ -196,27 +195,6 @@ export const command = pgTable('command', {
   nextAttemptAt: machineTime('next_attempt_at'),
   createdAt: machineTime('created_at'),
   finishedAt: instant('finished_at'),
-})
-
-/** What needs two persons. Single use; only its state and decision ever change. */
-export const approval = pgTable('approval', {
-  id: text('id').primaryKey(),
-  kind: text('kind').$type<ApprovalKind>().notNull(),
-  accountId: text('account_id').notNull(),
-  key: text('key').notNull(),
-  plan: jsonb('plan').$type<ApprovalPlan>().notNull(),
-  planHash: text('plan_hash').notNull(),
-  reasonCode: text('reason_code').notNull(),
-  requestedBy: text('requested_by').notNull(),
-  requestedAt: businessTime('requested_at'),
-  expiresAt: instant('expires_at').notNull(),
-  state: text('state').$type<ApprovalState>().notNull().default('pending'),
-  decidedBy: text('decided_by'),
-  decidedAt: instant('decided_at'),
-  decisionReason: text('decision_reason'),
-  commandId: text('command_id'),
-  result: jsonb('result').$type<Record<string, unknown>>(),
-  endedAt: instant('ended_at'),
 })
 
 /** What a command was answered, byte for byte. Erasable: it may repeat personal data. */
