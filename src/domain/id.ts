@@ -4,7 +4,7 @@
  */
 
 /** An id of ours: a prefix that tells the kind and 32 hexadecimal digits of a UUID minted by the caller. */
-export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free', uuid: string): string {
+export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'apr', uuid: string): string {
   return `${prefix}_${uuid.replaceAll('-', '')}`
 }
 
@@ -24,6 +24,18 @@ export const postingKey = {
   reversal: (callerKey: string) => `reversal:${callerKey}`,
   /** A goodwill or promotion grant under the caller's Idempotency-Key. */
   grant: (callerKey: string) => `grant:${callerKey}`,
+  /** A correction that two persons wanted: an approval is carried out once. */
+  adjustment: (approval: string) => `adjustment:${approval}`,
+} as const
+
+/** Keys of what is asked for: the same thing waits for one decision, whoever asks and however often. */
+export const approvalKey = {
+  /** A correction under the caller's Idempotency-Key. */
+  adjustment: (account: string, callerKey: string) => `adjustment:${account}:${callerKey}`,
+  /** A payment that came when its order was over. */
+  latePayment: (payment: string) => `late_payment:${payment}`,
+  /** A second live subscription of a plan group. */
+  duplicateSubscription: (subscription: string) => `duplicate_subscription:${subscription}`,
 } as const
 
 /** Keys of holds, which post nothing; unique per account, too. */
@@ -98,6 +110,7 @@ export const productId = {
 export const workflowId = {
   subscription: (subscription: string) => subscription,
   checkout: (order: string) => `checkout/${order}`,
+  approval: (approval: string) => `approval/${approval}`,
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
@@ -111,4 +124,9 @@ export function isFree(id: string): boolean {
 /** The order that a checkout workflow's id names, if it is one. */
 export function orderOf(owner: string): string | undefined {
   return owner.startsWith('checkout/') ? owner.slice('checkout/'.length) : undefined
+}
+
+/** The approval that an approval workflow's id names, if it is one. */
+export function approvalOf(owner: string): string | undefined {
+  return owner.startsWith('approval/') ? owner.slice('approval/'.length) : undefined
 }

@@ -31,6 +31,10 @@ export const SCOPES = [
   'subscriptions',
   /** register and change webhook endpoints, send deliveries again */
   'webhooks',
+  /** ask for corrections, which another person decides */
+  'adjustments',
+  /** decide what others ask for */
+  'approvals',
 ] as const
 export type Scope = (typeof SCOPES)[number]
 

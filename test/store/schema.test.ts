@@ -7,6 +7,7 @@ import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 /** The ledger's own tables, and those that the types do not need. */
 const ELSEWHERE = [
+  'approval',
   'audit_log',
   'business_clock',
   'hold',

@@ -61,6 +61,7 @@ const TABLE: Record<string, string[]> = {
     'store/free',
     'store/price-list',
     'store/alert',
+    'store/approval',
     'store/notice',
     'store/delivery',
     'store/webhook-endpoint',
