@@ -1,13 +1,25 @@
 /** What a checkout's workflow does for an order of packs: look at its page and payment, grant what was paid. */
 import { businessNow } from '../clock.ts'
-import { workflowId } from '../domain/id.ts'
-import type { PackPaymentFacts, PurchaseObservation, PurchasePlan } from '../domain/purchase.ts'
+import { SYSTEM } from '../domain/approval.ts'
+import { Exact } from '../domain/credits.ts'
+import { approvalKey, noticeKey, workflowId } from '../domain/id.ts'
+import type { PlannedNotice } from '../domain/notice.ts'
+import type {
+  PackOrder,
+  PackPaymentFacts,
+  PurchaseObservation,
+  PurchasePlan,
+  Settlement,
+} from '../domain/purchase.ts'
+import { readBalance } from '../ledger/balance.ts'
 import { grant } from '../ledger/post.ts'
 import { lockWallet } from '../ledger/lookup.ts'
 import { resolveAlert } from '../store/alert.ts'
+import { requestApproval } from '../store/approval.ts'
 import { recordAudit } from '../store/audit.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { settle } from '../store/inbox.ts'
+import { writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { keepPurchase, readPackOrder } from '../store/purchase-state.ts'
 import type { PurchaseGateway } from '../stripe/purchase.ts'
@@ -47,29 +59,13 @@ export function createPurchaseActivities({ pool, purchases }: PurchaseDeps) {
   })
 }
 
-/** What an order's new state brings with it. */
+/** What an order's new state brings with it: the payment, the grant, what is told, and who must look at it. */
 async function carryOut(
   client: Client,
-  { order }: PurchaseObservation,
+  { order, page }: PurchaseObservation,
   { state, settlement }: PurchasePlan,
 ): Promise<void> {
   const { id, account } = order
-  if (settlement !== null) {
-    const { payment, amountMinor, currency, paidAt, credits, key, reason, source } = settlement
-    await writePayment(client, { id: payment, account, order: id, amountMinor, currency, paidAt })
-    if (credits !== '0') {
-      await grant(client, {
-        account,
-        key,
-        kind: 'pack',
-        amount: credits,
-        payment,
-        actor: 'system',
-        reasonCode: reason,
-        source,
-      })
-    }
-  }
   await recordAudit(client, {
     account,
     actor: 'system',
@@ -77,6 +73,81 @@ async function carryOut(
     subject: id,
     reasonCode: state,
     detail: settlement === null ? {} : { payment: settlement.payment, credits: settlement.credits },
+  })
+  if (settlement !== null) {
+    const granted = await grantPaid(client, order, settlement)
+    await writeNotice(client, completed(order, settlement, granted))
+    if (state === 'late') await askToKeep(client, order, settlement, granted)
+  } else if (state === 'abandoned') {
+    const data = { order: id, pack: order.terms.pack }
+    const key = noticeKey.abandoned(id)
+    await writeNotice(client, { account, kind: 'purchase_abandoned', key, cause: { order: id }, data })
+  } else if (state === 'failed' && page !== null) {
+    // an order that no page was ever opened for is news to nobody
+    const data = { ...bought(order), ...listPrice(order) }
+    const key = noticeKey.purchaseFailed(id)
+    await writeNotice(client, { account, kind: 'purchase_failed', key, cause: { order: id }, data })
+  }
+}
+
+/** Writes the payment, and grants what it is worth. */
+async function grantPaid(client: Client, { id, account }: PackOrder, paid: Settlement): Promise<Granted> {
+  const { payment, amountMinor, currency, paidAt, credits, key, reason, source } = paid
+  await writePayment(client, { id: payment, account, order: id, amountMinor, currency, paidAt })
+  if (credits === '0') return { posting: null, balance: (await readBalance(client, account))?.balance ?? '0' }
+  const granted = await grant(client, {
+    account,
+    key,
+    kind: 'pack',
+    amount: credits,
+    payment,
+    actor: 'system',
+    reasonCode: reason,
+    source,
+  })
+  return { posting: granted.posting, balance: granted.balanceAfter }
+}
+
+interface Granted {
+  posting: string | null
+  balance: string
+}
+
+function bought({ id, terms, quantity }: PackOrder) {
+  return { order: id, pack: terms.pack, packName: terms.packName, quantity: `${quantity}` }
+}
+
+function listPrice({ terms, quantity }: PackOrder) {
+  return { amountMinor: new Exact(terms.unitAmount).times(quantity).toFixed(), currency: terms.currency }
+}
+
+function completed(order: PackOrder, paid: Settlement, { posting, balance }: Granted): PlannedNotice {
+  const { payment, amountMinor, currency, credits } = paid
+  return {
+    account: order.account,
+    kind: 'purchase_completed',
+    key: noticeKey.purchased(order.id),
+    cause: { order: order.id, payment },
+    data: { ...bought(order), amountMinor, currency, posting, credits, balance },
+  }
+}
+
+/** Money came for an order that had ended: it is granted, and a person says whether that stays so. */
+async function askToKeep(
+  client: Client,
+  order: PackOrder,
+  paid: Settlement,
+  { posting }: Granted,
+): Promise<void> {
+  if (posting === null) return
+  const { payment, amountMinor, currency, credits } = paid
+  await requestApproval(client, {
+    kind: 'late_payment',
+    account: order.account,
+    plan: { order: order.id, payment, amountMinor, currency, credits, posting },
+    key: approvalKey.latePayment(payment),
+    requestedBy: SYSTEM,
+    reasonCode: 'late_payment',
   })
 }
 

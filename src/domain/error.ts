@@ -3,6 +3,11 @@
 /** Every refusal of the product, by its stable code. The API maps each to a status; nothing else may invent one. */
 export type RefusalCode =
   | 'account_not_found'
+  | 'approval_decided'
+  | 'approval_expired'
+  | 'approval_not_found'
+  | 'approval_stale'
+  | 'approver_is_requester'
   | 'balance_limit'
   | 'catalog_mismatch'
   | 'checkout_expired'

@@ -141,6 +141,7 @@ export const subscription = pgTable('subscription', {
   observedAt: instant('observed_at').notNull(),
   createdAt: instant('created_at').notNull(),
   metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
+  keptBy: text('kept_by'),
 })
 
 export const entitlement = pgTable('entitlement', {

@@ -62,6 +62,10 @@ const TABLE: Record<string, string[]> = {
     'store/price-list',
     'store/purchase',
     'store/alert',
+    'store/approval',
+    'store/notice',
+    'store/delivery',
+    'store/webhook-endpoint',
   ],
   web: ['web/*', 'api/*', 'domain/*'],
   sandbox: [
