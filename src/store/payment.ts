@@ -1,5 +1,5 @@
 /** What was paid, and for whom. Written with the grant, because a refund has to find its way back from here. */
-import type { PaymentStep } from '../domain/subscription.ts'
+import type { PaymentStep } from '../domain/subscription-facts.ts'
 import type { Queryable } from './connect.ts'
 
 /** Writes a payment once. */
