@@ -349,9 +349,10 @@ describe('stripe sandbox: prorations', () => {
         }
         due += (unit * (length - clock)) / length
         await world.to('2027-05-01T00:30:00Z')
-        const lines = (await stripe.invoices.list({ subscription: sub.id, limit: 100 })).data
-          .flatMap((invoice) => invoice.lines.data)
-          .filter((line) => line.period.start < seconds('2027-05-01T00:00:00Z'))
+        const lines: Stripe.InvoiceLineItem[] = []
+        for await (const invoice of stripe.invoices.list({ subscription: sub.id }))
+          for await (const line of stripe.invoices.listLineItems(invoice.id, { limit: 100 }))
+            if (line.period.start < seconds('2027-05-01T00:00:00Z')) lines.push(line)
         const billed = lines.reduce((sum, line) => sum + line.amount, 0)
         assert.ok(Math.abs(billed - due) <= lines.length, `${billed} for ${due}`)
         await closeAll()
