@@ -14,6 +14,10 @@ export const postingKey = {
   invoiceLine: (line: string) => `invoice_line:${line}`,
   /** One month of a paid year: 0 to 11. */
   entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
+  /** The net of all prorations of one paid invoice, for the price that it changed to. */
+  proration: (invoice: string, price: string) => `proration:${invoice}:${price}`,
+  /** One month of it, when that price is a year's. */
+  prorationMonth: (invoice: string, price: string, index: number) => `proration:${invoice}:${price}:${index}`,
   /** One month of a free plan: counted from the account's first enrolment in the group, so each is granted once. */
   freeMonth: (group: string, index: number) => `free:${group}:${index}`,
   /** What was paid for an order of packs. */
