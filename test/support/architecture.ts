@@ -52,6 +52,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/entry',
     'store/account',
     'store/inbox',
+    'store/change-rate',
     'store/command',
     'store/rate-limit',
     'store/api-key',
