@@ -15,6 +15,7 @@ import { createCheckoutActivities } from './activities/checkout.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createFreeActivities } from './activities/free.ts'
+import { createNotifyActivities } from './activities/notify.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
@@ -93,6 +94,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createCheckoutActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
+        ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
       },
       ...WORKER_OPTIONS,
     })
@@ -146,6 +148,11 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     await end()
     throw error
   }
+}
+
+/** How notices leave the house. */
+function outboundOf({ productName: product, smtpUrl: url, mailFrom: from }: Config) {
+  return { product, smtp: url === undefined || from === undefined ? undefined : { url, from } }
 }
 
 function reachable(config: Config): { databaseUrl: string; temporalAddress: string } {

@@ -74,7 +74,7 @@ export type CheckoutInput = EntityInput
 export type FreeInput = EntityInput
 
 export interface DutyInput {
-  duty: 'sweep' | 'adopt' | 'drift' | 'clean'
+  duty: 'sweep' | 'adopt' | 'drift' | 'clean' | 'notify'
 }
 
 /** What an operator filters by. Typed, ids only, never personal data (search attributes are not encrypted). */
