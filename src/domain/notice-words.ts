@@ -19,16 +19,24 @@ const WORDS: { readonly [Kind in NoticeKind]: (data: NoticeData[Kind]) => Words 
       ...(expiresAt === null ? [] : [`Use them before ${dateText(expiresAt)}.`]),
     ],
   }),
-  purchase_completed: ({ packName, credits, balance, ...money }) => ({
+  purchase_completed: ({ packName, quantity, posting, credits, balance, ...money }) => ({
     subject: `Your purchase of ${packName}`,
     lines: [
-      `Thank you. You paid ${moneyText(money)} for ${packName}.`,
-      `${credits} credits were added to your account. You now have ${balance}.`,
+      `Thank you. You paid ${moneyText(money)} for ${timesText(quantity, packName)}.`,
+      ...(posting === null
+        ? []
+        : [`${credits} credits were added to your account. You now have ${balance}.`]),
     ],
   }),
   purchase_abandoned: ({ pack }) => ({
     subject: 'A purchase was not finished',
     lines: [`The checkout of ${pack} ended without a payment.`],
+  }),
+  purchase_failed: ({ packName, quantity, ...money }) => ({
+    subject: `Your purchase of ${packName} failed`,
+    lines: [
+      `Your payment of ${moneyText(money)} for ${timesText(quantity, packName)} did not arrive, so no credits were added.`,
+    ],
   }),
   payment_failed: ({ nextAttemptAt, graceEndsAt, payUrl, ...money }) => ({
     subject: 'Your payment failed',
@@ -173,6 +181,9 @@ export function moneyText({ amountMinor, currency }: MoneyFacts): string {
 }
 
 function planText({ toName, interval, quantity }: PlanChangeFacts): string {
-  const times = quantity === '1' ? '' : `${quantity} × `
-  return `${times}${toName}, billed every ${interval}`
+  return `${timesText(quantity, toName)}, billed every ${interval}`
+}
+
+function timesText(quantity: string, name: string): string {
+  return quantity === '1' ? name : `${quantity} × ${name}`
 }

@@ -45,7 +45,7 @@ export async function forgetNotices(database: Queryable, limit: number): Promise
        select id from notice n
         where recorded_at < clock_timestamp() - $1 * interval '1 day'
           and not exists (select from notice_delivery d where d.notice_id = n.id and d.finished_at is null)
-        order by recorded_at limit $2 for update skip locked)`,
+        order by recorded_at limit $2)`,
     [NOTICE_DAYS, limit],
   )
   return rowCount ?? 0

@@ -63,6 +63,7 @@ const TABLE: Record<string, string[]> = {
     'store/checkout',
     'store/free',
     'store/price-list',
+    'store/purchase',
     'store/alert',
     'store/approval',
     'store/notice',

@@ -56,12 +56,18 @@ export async function startMailServer(login?: { user: string; pass: string }): P
       else done(refusal(faults.rcpt))
     },
     onData(stream, session, done) {
-      if (faults.data === 'die') return die(session)
+      if (faults.data === 'die') {
+        die(session)
+        return
+      }
       const chunks: Buffer[] = []
       stream.on('data', (chunk: Buffer) => chunks.push(chunk))
       stream.on('end', () => {
         const { end } = faults
-        if (typeof end === 'number') return done(refusal(end))
+        if (typeof end === 'number') {
+          done(refusal(end))
+          return
+        }
         const to = session.envelope.rcptTo.map(({ address }) => address)
         mails.push({ to, source: Buffer.concat(chunks).toString('utf8') })
         if (end === 'die') die(session)
