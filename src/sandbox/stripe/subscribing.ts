@@ -6,13 +6,15 @@ import { declineError } from './payment.ts'
 import { nextBoundary } from './calendar.ts'
 import { linesFor, periodFrom, planNext } from './cycle.ts'
 import { scheduleEnd } from './cancel.ts'
-import type { Invoice, Price, Subscription, SubscriptionItem } from './wire.ts'
+import { withTerms, type Terms } from './terms.ts'
+import type { Invoice, Price, Subscription, SubscriptionItem, TaxRate } from './wire.ts'
 import type { World } from './world.ts'
 
 export interface NewItem {
   price: Price
   quantity: number
   metadata: Record<string, string>
+  taxRates?: TaxRate[] | undefined
 }
 
 export interface NewSubscription {
@@ -28,6 +30,7 @@ export interface NewSubscription {
   collection_method: string
   days_until_due: number | null
   save_default_payment_method: string
+  terms?: Terms | undefined
 }
 
 export function checkItems(items: NewItem[]): { currency: string; interval: string; count: number } {
@@ -132,7 +135,7 @@ export function newSubscription(world: World, fields: NewSubscription): Subscrip
     trial_start: trial ? world.at : null,
   } as unknown as Subscription)
   planNext(world, sub)
-  return sub
+  return fields.terms ? withTerms(world, sub, fields.terms) : sub
 }
 
 function newItem(
@@ -156,7 +159,7 @@ function newItem(
     price: item.price,
     quantity: item.quantity,
     subscription,
-    tax_rates: [],
+    tax_rates: item.taxRates ?? [],
   }
 }
 

@@ -3,13 +3,14 @@ import { cancelDate, scheduleEnd } from './cancel.ts'
 import { hasMethod, periodFrom, periodOf, planNext, withPeriod } from './cycle.ts'
 import { invalid, notSimulated, refused } from './error.ts'
 import { attempt, finalize } from './invoicing.ts'
-import { mergeMetadata } from './param.ts'
+import { mergeMetadata, type Read } from './param.ts'
 import { firstInvoice, planOf } from './subscribing.ts'
+import { changedTerms, type termsShape } from './terms.ts'
 import { isOver } from './subscription-state.ts'
 import type { Feedback, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
-export interface Change {
+export interface Change extends Partial<Read<typeof termsShape>> {
   cancel_at?: number | 'min_period_end' | 'max_period_end' | null | undefined
   cancel_at_period_end?: boolean | undefined
   default_payment_method?: string | null | undefined
@@ -83,6 +84,7 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
     )
   const patch: Partial<Subscription> = {
     ...endPatch(world, sub, change),
+    ...changedTerms(world, sub, change),
     metadata: mergeMetadata(sub.metadata, change.metadata),
     ...(change.items ? { items: changedItems(world, sub, change) } : {}),
     ...(change.default_payment_method === undefined
