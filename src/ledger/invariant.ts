@@ -196,6 +196,13 @@ export const INVARIANTS: Invariant[] = [
               from lot where key like 'free:%') month
            where period_start < before + interval '672 hours' group by account_id`,
   },
+  {
+    name: 'each notice has its deliveries',
+    why: 'whatever happens is told, or it is known why not',
+    sql: `select n.id, n.account_id, n.kind, n.emailed, count(d.id) as mails
+            from notice n left join notice_delivery d on d.notice_id = n.id and d.endpoint_id is null
+           group by n.id having (count(d.id) > 0) <> n.emailed`,
+  },
 ]
 
 export interface Violation {

@@ -145,9 +145,9 @@ export async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined>
   }
 }
 
-function instant(seconds: number): Instant
-function instant(seconds: number | null | undefined): Instant | null
-function instant(seconds: number | null | undefined): Instant | null {
+export function instant(seconds: number): Instant
+export function instant(seconds: number | null | undefined): Instant | null
+export function instant(seconds: number | null | undefined): Instant | null {
   return seconds == null ? null : new Date(seconds * 1000).toISOString()
 }
 
@@ -207,7 +207,7 @@ function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]):
   }
 }
 
-function checkoutFacts(session: Stripe.Checkout.Session): CheckoutFacts {
+export function checkoutFacts(session: Stripe.Checkout.Session): CheckoutFacts {
   return {
     id: session.id,
     status: session.status ?? 'open',

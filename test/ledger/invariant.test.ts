@@ -29,6 +29,7 @@ const NAMED = 'each reversal names its spend'
 const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
 const PAID = 'each grant of a plan names a payment that is written down, or the free plan that it is of'
 const MONTHS = 'the months of a free plan are counted from one instant, however often it is begun'
+const TOLD = 'each notice has its deliveries'
 
 /** The books before: four wallets, as `before` makes them. */
 interface Books {
@@ -239,6 +240,12 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     'two free months begin within one',
     `update lot set period_start = period_start - interval '1 day' where key = 'free:default:1'`,
     [MONTHS],
+  ],
+  [
+    'a notice was written and nobody is told',
+    `insert into notice (id, account_id, kind, event, key, cause, data, emailed)
+     values (notice_id(:a, 'k'), :a, 'balance_low', 'balance.low', 'k', '{}', '{}', true)`,
+    [TOLD],
   ],
 ]
 

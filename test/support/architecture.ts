@@ -60,7 +60,12 @@ const TABLE: Record<string, string[]> = {
     'store/checkout',
     'store/free',
     'store/price-list',
+    'store/purchase',
     'store/alert',
+    'store/approval',
+    'store/notice',
+    'store/delivery',
+    'store/webhook-endpoint',
   ],
   web: ['web/*', 'api/*', 'domain/*'],
   sandbox: [
