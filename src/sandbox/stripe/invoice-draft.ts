@@ -1,5 +1,6 @@
 // A subscription's invoice as a draft.
 import { amountsOf } from './invoice-total.ts'
+import { sweepPending } from './invoice-item.ts'
 import type { Invoice, InvoiceLine, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -14,7 +15,8 @@ export interface DraftFields {
 export function draftInvoice(world: World, sub: Subscription, fields: DraftFields): Invoice {
   const customer = world.need('customer', sub.customer)
   const id = world.id('in')
-  const { lineData, ...amounts } = amountsOf(world, sub, fields.lines)
+  const asked = [...sweepPending(world, sub, id), ...fields.lines]
+  const { lineData, ...amounts } = amountsOf(world, sub, asked)
   const { total } = amounts
   const finalizesAt = fields.finalizesIn === null ? null : world.at + fields.finalizesIn
   const lines = lineData.map((line) => ({ ...line, invoice: id }))

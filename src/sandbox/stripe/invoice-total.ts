@@ -1,8 +1,11 @@
 // What an invoice's lines come to: discounts, then tax, line by line and in sum.
+import { Decimal } from 'decimal.js'
 import { offsOf } from './coupon.ts'
+import { costOf } from './invoice-line.ts'
+import { minorUnits } from './money.ts'
 import { reckon, sum, type ReckonedLine } from './reckon.ts'
 import { taxOf, taxTotals } from './tax.ts'
-import type { Invoice, InvoiceLine, Subscription } from './wire.ts'
+import type { Invoice, InvoiceLine, Subscription, SubscriptionItem } from './wire.ts'
 import type { World } from './world.ts'
 
 type Tax = NonNullable<InvoiceLine['taxes']>[number]
@@ -60,6 +63,31 @@ export function amountsOf(
     total_excluding_tax: bill.total - bill.exclusive - bill.inclusive,
     total_taxes: taxTotals(bill.lines.flatMap((line) => line.taxes)).map(taxLine),
   }
+}
+
+/**
+ * What the subscription's discounts leave of an item's gross amount: the share that they leave of its whole period. A
+ * discount of one invoice is none of a proration's.
+ * docs.stripe.com/billing/subscriptions/billing-mode/compare (proportional discounts)
+ */
+export function netOf(world: World, sub: Subscription): (gross: Decimal, item: SubscriptionItem) => Decimal {
+  const items = sub.items.data
+  const whole = items.map(({ price, quantity }) => costOf(price, quantity ?? 1))
+  const lines = items.map((item, i) => ({
+    amount: minorUnits(whole[i] ?? new Decimal(0)),
+    product: item.price.product,
+    discountable: true,
+    rates: [],
+  }))
+  const lasting = offsOf(world, sub.discounts).filter(({ coupon }) => coupon.duration !== 'once')
+  const bill = reckon(lines, lasting, sub.currency)
+  const left = new Map(
+    items.map(({ id }, i) => {
+      const [amount, off] = [lines[i]?.amount ?? 0, bill.lines[i]?.discount ?? 0]
+      return [id, amount === 0 ? new Decimal(1) : new Decimal(amount - off).div(amount)]
+    }),
+  )
+  return (gross, item) => gross.times(left.get(item.id) ?? 1)
 }
 
 /** A discount as one of the credits that lower an amount before tax. */

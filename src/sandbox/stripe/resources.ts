@@ -6,6 +6,7 @@ import { coupon } from './resource/coupon.ts'
 import { customer } from './resource/customer.ts'
 import { event } from './resource/event.ts'
 import { invoice } from './resource/invoice.ts'
+import { invoiceItem } from './resource/invoice-item.ts'
 import { invoicePayment } from './resource/invoice-payment.ts'
 import { paymentIntent } from './resource/payment-intent.ts'
 import { paymentMethod } from './resource/payment-method.ts'
@@ -24,6 +25,7 @@ export const resources: Resource[] = [
   price,
   checkoutSession,
   subscription,
+  invoiceItem,
   invoice,
   invoicePayment,
   paymentIntent,

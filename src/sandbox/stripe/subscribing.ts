@@ -4,7 +4,8 @@ import { draftInvoice } from './invoice-draft.ts'
 import { attempt, finalize, methodFor, paymentOf } from './invoicing.ts'
 import { declineError } from './payment.ts'
 import { nextBoundary } from './calendar.ts'
-import { linesFor, periodFrom, planNext } from './cycle.ts'
+import { periodFrom, planNext } from './cycle.ts'
+import { linesFor } from './invoice-line.ts'
 import { scheduleEnd } from './cancel.ts'
 import { withTerms, type Terms } from './terms.ts'
 import type { Invoice, Price, Subscription, SubscriptionItem, TaxRate } from './wire.ts'
@@ -33,7 +34,10 @@ export interface NewSubscription {
   terms?: Terms | undefined
 }
 
-export function checkItems(items: NewItem[]): { currency: string; interval: string; count: number } {
+export function checkItems(
+  items: NewItem[],
+  currency = items[0]?.price.currency,
+): { currency: string; interval: string; count: number } {
   const first = items[0]?.price
   if (!first) throw invalid('Missing required param: items.', 'items', 'parameter_missing')
   for (const { price } of items) {
@@ -42,7 +46,7 @@ export function checkItems(items: NewItem[]): { currency: string; interval: stri
         `The price specified is set to \`type=one_time\` but this field only accepts prices with \`type=recurring\`.`,
         'items[0][price]',
       )
-    if (price.currency !== first.currency)
+    if (price.currency !== currency)
       throw invalid('All prices on a subscription must have the same currency.', 'items')
     const same =
       price.recurring.interval === first.recurring?.interval &&
@@ -138,7 +142,7 @@ export function newSubscription(world: World, fields: NewSubscription): Subscrip
   return fields.terms ? withTerms(world, sub, fields.terms) : sub
 }
 
-function newItem(
+export function newItem(
   world: World,
   subscription: string,
   item: NewItem,

@@ -319,4 +319,34 @@ describe('stripe sandbox: discounts', () => {
     await to('2027-03-02T00:00:00Z')
     assert.deepEqual(await paidAmounts(stripe, sub.id), [2000, 900, 2000])
   })
+
+  it('prorates what a discounted period really cost', async () => {
+    const { stripe, to } = await bench('2027-01-01T00:00:00Z')
+    const [customer, small, large] = [
+      await payer(stripe),
+      await plan(stripe),
+      await plan(stripe, 'month', 6200),
+    ]
+    const { id: coupon } = await stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+    const sub = await stripe.subscriptions.create({
+      customer: customer.id,
+      items: [{ price: small.id }],
+      discounts: [{ coupon }],
+    })
+    await to('2027-01-16T12:00:00Z')
+    const items = [{ id: sub.items.data[0]?.id ?? '', price: large.id }]
+    const changed = await stripe.subscriptions.update(sub.id, {
+      items,
+      proration_behavior: 'always_invoice',
+      expand: ['latest_invoice'],
+    })
+    const invoice = changed.latest_invoice as Stripe.Invoice
+    assert.deepEqual(
+      invoice.lines.data.map(({ amount, discount_amounts }) => [amount, discount_amounts]),
+      [
+        [-500, []],
+        [1550, []],
+      ],
+    )
+  })
 })
