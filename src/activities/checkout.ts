@@ -7,7 +7,7 @@ import {
   type CheckoutPlan,
   openableUntil,
 } from '../domain/checkout.ts'
-import { keepCheckout, keepSession, readOpening, readOrder, tieCustomer } from '../store/checkout-state.ts'
+import { keepCheckout, keepSession, readOpening, readOrder } from '../store/checkout-state.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
@@ -16,6 +16,7 @@ import { workflowId } from '../domain/id.ts'
 import type { CheckoutFacts, Gateway } from '../stripe/gateway.ts'
 import type { CommandAnswer } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
+import { withCustomer } from './customer.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface CheckoutDeps {
@@ -52,28 +53,28 @@ export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps)
         const detail = 'no worker could open the page in time; make a new order'
         return await refuse(id, 409, { code: 'checkout_expired', detail })
       }
+      const { priceId: price } = opening.terms
       let session: CheckoutFacts
       try {
-        const customer =
-          opening.customer ??
-          (await tieCustomer(pool, opening.account, await gateway.createCustomer(opening.account, opening)))
-        session = await gateway.openCheckout({
-          order,
-          account: opening.account,
-          customer,
-          price: opening.terms.priceId,
-          successUrl: opening.successUrl,
-          cancelUrl: opening.cancelUrl,
-          // from the order's own time, so that a retry under the same key says the same
-          expiresAt: addMs(row.createdAt, CHECKOUT_OPEN_MS),
-        })
+        session = await withCustomer({ pool, gateway }, opening.account, opening, (customer) =>
+          gateway.openCheckout({
+            order,
+            account: opening.account,
+            customer,
+            price,
+            successUrl: opening.successUrl,
+            cancelUrl: opening.cancelUrl,
+            // from the order's own time, so that a retry under the same key says the same
+            expiresAt: addMs(row.createdAt, CHECKOUT_OPEN_MS),
+          }),
+        )
       } catch (error) {
         const refusal = refusalOf(error)
         if (refusal === undefined) throw error
         await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
         return await refuse(id, 502, refusal)
       }
-      await keepSession(pool, order, { ...session, price: opening.terms.priceId })
+      await keepSession(pool, order, { ...session, price })
       const result = { checkout: { id: session.id, url: session.url, expires_at: session.expiresAt } }
       return await finishCommand(pool, id, { state: 'done', statusCode: 201, result })
     },

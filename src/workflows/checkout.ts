@@ -4,9 +4,10 @@ import { decideCheckout } from '../domain/checkout.ts'
 import { orderOf } from '../domain/id.ts'
 import { live, type Pass } from './entity.ts'
 import { ATTRIBUTE, type CheckoutInput, openUpdate } from './message.ts'
-import { checkoutActivities } from './proxy.ts'
+import { checkoutActivities, subscriptionActivities } from './proxy.ts'
 
 const { openCheckout, observeCheckout, applyCheckout } = checkoutActivities
+const { settleEvents } = subscriptionActivities
 
 export async function checkout(input: CheckoutInput): Promise<void> {
   const order = orderOf(workflowInfo().workflowId) ?? ''
@@ -21,6 +22,8 @@ export async function checkout(input: CheckoutInput): Promise<void> {
 async function pass(id: string): Promise<Pass> {
   const { observation, events, at } = await observeCheckout({ order: id })
   if (observation === null) {
+    // a page of ours whose order is not here: a person must explain it, and its events are done with
+    await settleEvents({ events, stray: { id, kind: 'checkout', named: id } })
     return {
       at,
       deadline: null,
