@@ -9,6 +9,7 @@ import { defineSignal, defineUpdate } from '@temporalio/workflow'
 export const WORKFLOW = {
   subscription: 'subscription',
   checkout: 'checkout',
+  customer: 'customer',
   free: 'free',
   duty: 'duty',
   preview: 'preview',
