@@ -41,7 +41,7 @@ function walk(world: World, includable: Includable, node: Json, keys: string[], 
 }
 
 function look(world: World, node: Json, key: string, id: string, path: string): Json {
-  const kind = kindByPrefix[id.slice(0, Math.max(0, id.indexOf('_')))]
+  const kind = kindByPrefix[/^(sub_sched|[a-z]+)_/.exec(id)?.[1] ?? '']
   const found = kind && world.store.get(kind, id)
   const own = key === 'id' || plain.has(`${String(node['object'])}.${key}`)
   if (own || !found) throw cannot(path)

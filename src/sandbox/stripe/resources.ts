@@ -13,6 +13,7 @@ import { price } from './resource/price.ts'
 import { product } from './resource/product.ts'
 import { setupIntent } from './resource/setup-intent.ts'
 import { subscription } from './resource/subscription.ts'
+import { subscriptionSchedule } from './resource/subscription-schedule.ts'
 import { webhookEndpoint } from './resource/webhook-endpoint.ts'
 
 export const resources: Resource[] = [
@@ -22,6 +23,7 @@ export const resources: Resource[] = [
   price,
   checkoutSession,
   subscription,
+  subscriptionSchedule,
   invoiceItem,
   invoice,
   invoicePayment,

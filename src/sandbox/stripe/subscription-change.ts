@@ -7,6 +7,7 @@ import { attempt, finalize } from './invoicing.ts'
 import { changedItems } from './item-change.ts'
 import { mergeMetadata } from './param.ts'
 import { creditsFor, pendingOf } from './proration.ts'
+import { followChange, scheduleOf } from './schedule-run.ts'
 import { firstInvoice, type PaymentBehavior } from './subscribing.ts'
 import { isOver } from './subscription-state.ts'
 import { changesBilling, planUpdate, type BillingChange } from './subscription-update.ts'
@@ -79,6 +80,11 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
       'A canceled subscription can only update its cancellation_details and metadata.',
       'invalid_canceled_subscription_fields',
     )
+  const ends = change.cancel_at !== undefined || change.cancel_at_period_end !== undefined
+  if (ends && scheduleOf(world, sub))
+    throw invalid(
+      `The subscription is managed by the subscription schedule \`${String(sub.schedule)}\`, and updating any cancelation behavior directly is not allowed. Please update the schedule instead.`,
+    )
   const patch: Partial<Subscription> = {
     ...endPatch(world, sub, change),
     metadata: mergeMetadata(sub.metadata, change.metadata),
@@ -106,6 +112,7 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
   }
   makeChange(world, sub, patch, change)
   scheduleEnd(world, world.need('subscription', sub.id))
+  if (change.items) followChange(world, sub.id)
   return world.need('subscription', sub.id)
 }
 

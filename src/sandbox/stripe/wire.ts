@@ -35,6 +35,8 @@ export type InvoiceItem = Wire<Omit<Stripe.InvoiceItem, 'deleted'>> & {
   /** The invoice line that bills it. */
   _line?: string
 }
+export type SubscriptionSchedule = Wire<Stripe.SubscriptionSchedule>
+export type SchedulePhase = SubscriptionSchedule['phases'][number]
 export type WebhookEndpoint = Wire<Stripe.WebhookEndpoint>
 
 export interface Invoice extends Wire<Omit<Stripe.Invoice, 'lines' | 'payments'>> {
@@ -123,6 +125,7 @@ export interface Kinds {
   setup_intent: SetupIntent
   charge: Charge
   subscription: Subscription
+  subscription_schedule: SubscriptionSchedule
   invoice: Invoice
   invoice_payment: InvoicePayment
   invoiceitem: InvoiceItem
@@ -147,6 +150,7 @@ export const kindByPrefix: Record<string, Kind> = {
   seti: 'setup_intent',
   ch: 'charge',
   sub: 'subscription',
+  sub_sched: 'subscription_schedule',
   in: 'invoice',
   inpay: 'invoice_payment',
   ii: 'invoiceitem',
