@@ -5,6 +5,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import type { RefusalFacts } from '../domain/effect.ts'
 import { Refusal, type RefusalCode } from '../domain/error.ts'
 import { describeFailure, isOverflow, isUnavailable } from './failure.ts'
 
@@ -56,6 +57,10 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   command_not_found: [404, 'No such command'],
   credits_invalid: [400, 'Not an amount of credits'],
   cursor_invalid: [400, 'Not a cursor of this list'],
+  delivery_not_found: [404, 'No such delivery'],
+  delivery_sending: [409, 'The delivery is under way'],
+  endpoint_not_found: [404, 'No such webhook endpoint'],
+  endpoint_url_refused: [400, 'Not a URL that webhooks can go to'],
   event_malformed: [400, 'Not an event of Stripe'],
   expiry_past: [400, 'The expiry is past'],
   external_id_taken: [409, 'The external id is taken'],
@@ -74,6 +79,7 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   media_type_unsupported: [415, 'The body must be application/json'],
   method_not_allowed: [405, 'The method is not allowed here'],
   not_found: [404, 'Nothing is here'],
+  notice_not_found: [404, 'No such notice'],
   pack_not_found: [404, 'The pack is not on sale'],
   plan_not_found: [404, 'The plan is not on sale'],
   purchase_day_limit: [409, 'More than an account may buy in a day'],
@@ -159,6 +165,18 @@ export function exampleOf(code: Code): { status: number; summary: string; value:
   return { status, summary: title, value: JSON.parse(render(answer, { id: 'req_5d1f…' })) }
 }
 
+/** The status of every code. */
+export function statusOf(code: Code): number {
+  return KNOWN[code][0]
+}
+
+/** What the state of things refuses, whoever says so; undefined for every other failure. */
+export function refusalIn(error: unknown): RefusalFacts | undefined {
+  if (error instanceof Refusal) return { code: error.code, detail: error.message, data: error.data }
+  if (!isOverflow(error)) return undefined
+  return { code: 'balance_limit', detail: 'no account can have or owe that many credits', data: {} }
+}
+
 interface Answer {
   code: string
   status: number
@@ -231,10 +249,11 @@ export function render(answer: Omit<Answer, 'headers'>, request: { id: string })
 }
 
 function answerOf(error: unknown): Answer {
-  if (error instanceof Refusal) {
-    const { retry_after: after } = error.data
+  const refusal = refusalIn(error)
+  if (refusal !== undefined) {
+    const { retry_after: after } = refusal.data
     const headers = typeof after === 'number' ? { 'retry-after': `${after}` } : {}
-    return { ...known(error.code, error.message, error.data), headers }
+    return { ...known(refusal.code, refusal.detail, refusal.data), headers }
   }
   if (error instanceof Problem)
     return { ...known(error.code, error.message, error.data), headers: error.headers }
@@ -247,7 +266,6 @@ function answerOf(error: unknown): Answer {
     const retry = 'try again with the same Idempotency-Key'
     return { ...known('unavailable', retry, {}), headers: { 'retry-after': '1' } }
   }
-  if (isOverflow(error)) return known('balance_limit', 'no account can have or owe that many credits', {})
   return known('internal', 'this was reported; the request id finds it', {})
 }
 

@@ -14,6 +14,10 @@ export const postingKey = {
   invoiceLine: (line: string) => `invoice_line:${line}`,
   /** One month of a paid year: 0 to 11. */
   entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
+  /** The net of all prorations of one paid invoice, for the price that it changed to. */
+  proration: (invoice: string, price: string) => `proration:${invoice}:${price}`,
+  /** One month of it, when that price is a year's. */
+  prorationMonth: (invoice: string, price: string, index: number) => `proration:${invoice}:${price}:${index}`,
   /** One month of a free plan: counted from the account's first enrolment in the group, so each is granted once. */
   freeMonth: (group: string, index: number) => `free:${group}:${index}`,
   /** What was paid for an order of packs. */
@@ -84,7 +88,9 @@ export function spendNamed(id: string): { account: string; seq: string } | undef
 
 /** Idempotency keys of Stripe calls: the thing to be made, so that a retry by anybody makes it once. */
 export const stripeKey = {
-  customer: (account: string) => `perennial:customer:${account}`,
+  /** The account's first customer, or the one that follows as many deleted ones. */
+  customer: (account: string, ordinal: number) =>
+    ordinal === 1 ? `perennial:customer:${account}` : `perennial:customer:${account}:${ordinal}`,
   checkout: (order: string) => `perennial:checkout:${order}`,
   product: (product: string) => `perennial:product:${product}`,
   price: (lookupKey: string) => `perennial:price:${lookupKey}`,
@@ -116,9 +122,12 @@ export const workflowId = {
   subscription: (subscription: string) => subscription,
   checkout: (order: string) => `checkout/${order}`,
   approval: (approval: string) => `approval/${approval}`,
+  customer: (customer: string) => `customer/${customer}`,
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
+  /** Every preview is one of its own: two who ask at once may see two different moments. */
+  preview: (uuid: string) => `preview/${uuid}`,
 } as const
 
 /** Whether an id, or the workflow of the same id, is a free plan's. */
@@ -134,4 +143,9 @@ export function orderOf(owner: string): string | undefined {
 /** The approval that an approval workflow's id names, if it is one. */
 export function approvalOf(owner: string): string | undefined {
   return owner.startsWith('approval/') ? owner.slice('approval/'.length) : undefined
+}
+
+/** The customer in Stripe that a customer workflow's id names, if it is one. */
+export function customerOf(owner: string): string | undefined {
+  return owner.startsWith('customer/') ? owner.slice('customer/'.length) : undefined
 }

@@ -19,6 +19,9 @@ const ELSEWHERE = [
   'posting',
   ...Array.from({ length: 8 }, (_, part) => `posting_${part}`),
   'reversal',
+  'settlement',
+  'stray_object',
+  'stripe_customer',
   'wallet',
   'webhook_endpoint',
 ]

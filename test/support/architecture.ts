@@ -20,11 +20,14 @@ const TABLE: Record<string, string[]> = {
   ledger: ['domain/*', 'ledger/*', 'store/connect'],
   store: ['domain/*', 'store/*', 'type log'],
   stripe: ['domain/*', 'stripe/*', 'type log'],
+  // how notices leave the house
+  outbound: ['domain/*', 'outbound/*', 'type log'],
   activities: [
     'domain/*',
     'ledger/*',
     'store/*',
     'stripe/*',
+    'outbound/*',
     'activities/*',
     ...WORKFLOW_FACE,
     'clock',
@@ -47,6 +50,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/hold',
     'ledger/reversal',
     'ledger/gift',
+    'ledger/rehearsal',
     'ledger/balance',
     'ledger/entry',
     'store/account',
