@@ -185,6 +185,65 @@ describe('changes of plan', function () {
     assert.ok(total > 49.9 && total <= 50, String(total))
   })
 
+  it('a downgrade comes at the end of the period, and nothing is given back; another one takes its place', async () => {
+    const { account, subscription } = await subscribe(stack, 'tier_6_50')
+    const path = `/v1/subscriptions/${subscription}/pending_change`
+    const first = ok(await change(subscription, { plan: 'tier_2_20' }))
+    const { current_period_end: end } = first
+    assert.deepEqual(first['pending_change'], {
+      object: 'pending_change',
+      state: 'scheduled',
+      plan: 'tier_2_20',
+      interval: 'month',
+      quantity: 1,
+      effective_at: end,
+      expires_at: null,
+      payment_url: null,
+    })
+    assert.equal(first['plan'], 'tier_6_50')
+    // to stay withdraws it; and then it is another one
+    assert.equal(ok(await change(subscription, { plan: 'tier_6_50' }))['pending_change'], null)
+    ok(await change(subscription, { plan: 'tier_2_20', quantity: 2 }))
+    const second = ok(await change(subscription, { plan: 'tier_2_20' }))
+    assert.equal((second['pending_change'] as { quantity: number }).quantity, 1)
+    assert.equal((await stack.call('GET', path)).body['plan'], 'tier_2_20')
+    await later(32 * DAY_MS)
+    const { plan, pending_change } = await read(subscription)
+    assert.deepEqual([plan, pending_change], ['tier_2_20', null])
+    assert.deepEqual(await grants(account), ['50 first_payment', '20 renewal'])
+    assert.deepEqual(await notices(account), [
+      'plan_change_scheduled',
+      'plan_change_withdrawn',
+      'plan_change_scheduled',
+      'plan_change_scheduled',
+      'plan_changed',
+    ])
+    // the schedule is there for a month yet, and in nobody's way
+    ok(await change(subscription, { plan: 'tier_6_50' }))
+    ok(await change(subscription, { plan: 'tier_2_20' }))
+    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
+    assert.equal((await read(subscription))['pending_change'], null)
+    await later(32 * DAY_MS)
+    assert.equal((await read(subscription))['status'], 'canceled')
+  })
+
+  it('from a year to a month at the year’s end; withdrawn in Stripe by hand, it is seen', async () => {
+    const { account, subscription } = await subscribe(stack, 'tier_2_20', 'year')
+    ok(await change(subscription, { plan: 'tier_2_20', interval: 'month' }))
+    const { schedule } = await stack.stripe.subscriptions.retrieve(subscription)
+    await stack.stripe.subscriptionSchedules.release(schedule as string)
+    await settled(stack)
+    assert.equal((await read(subscription))['pending_change'], null)
+    ok(await change(subscription, { plan: 'tier_2_20', interval: 'month' }))
+    await later(366 * DAY_MS)
+    assert.equal((await read(subscription))['interval'], 'month')
+    const all = await grants(account)
+    assert.deepEqual([all.length, all.at(-1)], [13, '20 renewal'])
+    await later(31 * DAY_MS)
+    assert.deepEqual((await grants(account)).slice(12), ['20 renewal', '20 renewal'])
+    assert.equal(await balanceOf(stack, account), '20')
+  })
+
   it('is refused while it is to end, and resumed it goes on', async () => {
     const { subscription } = await subscribe(stack)
     ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
