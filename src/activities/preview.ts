@@ -7,6 +7,7 @@ import type { Gateway } from '../stripe/gateway.ts'
 import type { Operation, PreviewInput } from '../workflows/message.ts'
 import { foreseeCancel, foreseeChange, foreseeResume, foreseeWithdrawal } from './change.ts'
 import { foreseeCheckout } from './checkout.ts'
+import { foreseePortal } from './customer.ts'
 import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
 import { translated } from './translate.ts'
 
@@ -23,6 +24,7 @@ const FORESEE: Record<Operation, Foresee> = {
   open: (deps, asked) => (isFree(asked.subject) ? foreseeEnrolment : foreseeCheckout)(deps, asked),
   cancel: (deps, asked) => (isFree(asked.subject) ? foreseeCancelFree : foreseeCancel)(deps, asked),
   change: foreseeChange,
+  portal: foreseePortal,
   resume: foreseeResume,
   withdraw: foreseeWithdrawal,
 }

@@ -26,6 +26,7 @@ export function relations(json: unknown): Problem[] {
     ...plans.flatMap((plan, index) => ('key' in plan ? inPlan(plan, ['plans', index]) : [])),
     ...sameLookupKeys(plans, packs),
     ...inLimits(looseOf(file['limits']), packs),
+    ...inDunning(looseOf(file['dunning'])),
   ]
 }
 
@@ -109,6 +110,14 @@ function inLimits(limits: Loose, packs: Loose[]): Problem[] {
       problems.push({ path: ['packs', index, 'unit_amount'], message: 'not within the limits of a purchase' })
   }
   return problems
+}
+
+function inDunning({ reminder_days: days }: Loose): Problem[] {
+  return (Array.isArray(days) ? days : []).flatMap((day: unknown, index, all: unknown[]) => {
+    const before = all[index - 1]
+    if (typeof day !== 'number' || typeof before !== 'number' || day > before) return []
+    return [{ path: ['dunning', 'reminder_days', index], message: 'not after the reminder before' }]
+  })
 }
 
 /** Minor units; undefined for what is none, of which somebody else tells. */

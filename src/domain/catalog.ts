@@ -62,6 +62,13 @@ const limits = z.strictObject({
   purchase_hour_max: z.int().min(1).max(1_000).default(10).describe('orders of packs an account and hour'),
 })
 
+const dunning = z.strictObject({
+  reminder_days: z
+    .array(z.int().min(1).max(60))
+    .max(10)
+    .describe('days after an invoice could not be collected on which its customer is reminded'),
+})
+
 const catalogFile = z.strictObject({
   version: slug,
   currency: z.string().regex(/^[a-z]{3}$/, 'an ISO 4217 code in lower case'),
@@ -69,6 +76,7 @@ const catalogFile = z.strictObject({
   discount_rule: discountRule,
   renewal: renewal.default({ rule: 'replace' }),
   limits,
+  dunning: dunning.default({ reminder_days: [] }),
   plans: z.array(plan).min(1),
   packs: z.array(pack).default([]),
 })
@@ -91,11 +99,18 @@ export interface Limits {
   purchaseHourMax: number
 }
 
+/** What is done about payments that failed. */
+export interface Dunning {
+  /** days after the first failure, ascending */
+  reminderDays: number[]
+}
+
 /** The catalogue file, read. */
 export interface Catalog {
   version: string
   currency: string
   limits: Limits
+  dunning: Dunning
   prices: CatalogPrice[]
   free: FreeTerms[]
   packs: CatalogPack[]
@@ -123,6 +138,7 @@ export function parseCatalog(json: unknown): Catalog {
       purchaseDayMax: file.limits.purchase_day_max,
       purchaseHourMax: file.limits.purchase_hour_max,
     },
+    dunning: { reminderDays: file.dunning.reminder_days },
     prices: file.plans.flatMap((each) => pricesOf(file, each)),
     free: file.plans.filter((each) => each.free).map((each) => freeTerms(file, each)),
     packs: file.packs.map((each) => ({

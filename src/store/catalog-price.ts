@@ -40,15 +40,15 @@ export async function putOnSale(client: Queryable, lookupKeys: string[]): Promis
   ])
 }
 
-/** Writes down which catalogue is in force, and its limits. */
+/** Writes down which catalogue is in force, its limits and its reminders. */
 export async function putInForce(
   client: Queryable,
-  { version, currency, limits }: Pick<Catalog, 'version' | 'currency' | 'limits'>,
+  { version, currency, limits, dunning }: Pick<Catalog, 'version' | 'currency' | 'limits' | 'dunning'>,
 ): Promise<void> {
   await client.query(
-    `insert into catalog (version, currency, limits) values ($1, $2, $3)
-     on conflict (only_row) do update set version = $1, currency = $2, limits = $3`,
-    [version, currency, JSON.stringify(limits)],
+    `insert into catalog (version, currency, limits, dunning) values ($1, $2, $3, $4)
+     on conflict (only_row) do update set version = $1, currency = $2, limits = $3, dunning = $4`,
+    [version, currency, JSON.stringify(limits), JSON.stringify(dunning)],
   )
 }
 

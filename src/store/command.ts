@@ -17,7 +17,7 @@ export interface Outcome {
 }
 
 /** What a workflow carries out; and `create`, which the API's own transaction does. */
-export type CommandOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'create'
+export type CommandOperation = 'open' | 'cancel' | 'change' | 'portal' | 'resume' | 'withdraw' | 'create'
 
 /** A command as it stands. No `answer`: it is pending. */
 export interface Command {

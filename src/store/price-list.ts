@@ -1,6 +1,6 @@
 /** What is on sale: at most one price of every plan, interval and commitment; free plans, packs; and the limits. */
 import { and, eq, isNull, sql } from 'drizzle-orm'
-import type { Limits } from '../domain/catalog.ts'
+import type { Dunning, Limits } from '../domain/catalog.ts'
 import {
   type FreeTerms,
   type Interval,
@@ -85,13 +85,18 @@ export async function freeTermsOf(database: Queryable, priceId: string): Promise
   return row?.terms as FreeTerms | undefined
 }
 
-/** The catalogue in force: its version, currency and limits; undefined before the first one was put in force. */
+/** The catalogue in force: its version, currency, limits and reminders; undefined before the first one was put in force. */
 export async function catalogInForce(
   database: Queryable,
-): Promise<{ version: string; currency: string; limits: Limits } | undefined> {
+): Promise<{ version: string; currency: string; limits: Limits; dunning: Dunning } | undefined> {
   const [row] = await run(
     orm(database)
-      .select({ version: catalog.version, currency: catalog.currency, limits: catalog.limits })
+      .select({
+        version: catalog.version,
+        currency: catalog.currency,
+        limits: catalog.limits,
+        dunning: catalog.dunning,
+      })
       .from(catalog),
   )
   return row

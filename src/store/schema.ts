@@ -16,10 +16,10 @@ import {
   text,
   timestamp,
 } from 'drizzle-orm/pg-core'
-import type { Limits } from '../domain/catalog.ts'
+import type { Dunning, Limits } from '../domain/catalog.ts'
 import type { OrderState } from '../domain/checkout.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
-import type { PendingChange } from '../domain/subscription-facts.ts'
+import type { OwedPayment, PendingChange } from '../domain/subscription-facts.ts'
 import type { Scope } from './api-key.ts'
 import type { Client, Queryable } from './connect.ts'
 
@@ -91,6 +91,7 @@ export const catalog = pgTable('catalog', {
   version: text('version').notNull(),
   currency: text('currency').notNull(),
   limits: jsonb('limits').$type<Limits>().notNull(),
+  dunning: jsonb('dunning').$type<Dunning>().notNull().default({ reminderDays: [] }),
 })
 
 export const checkout = pgTable('checkout', {
@@ -145,6 +146,7 @@ export const subscription = pgTable('subscription', {
   keptBy: text('kept_by'),
   pendingChange: jsonb('pending_change').$type<PendingChange>(),
   paused: boolean('paused').notNull().default(false),
+  payment: jsonb('payment').$type<OwedPayment>(),
 })
 
 export const entitlement = pgTable('entitlement', {
@@ -196,7 +198,7 @@ export const command = pgTable('command', {
   id: text('id').primaryKey(),
   scope: text('scope').notNull(),
   operation: text('operation')
-    .$type<'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'create'>()
+    .$type<'open' | 'cancel' | 'change' | 'portal' | 'resume' | 'withdraw' | 'create'>()
     .notNull(),
   key: text('key').notNull(),
   requestHash: text('request_hash').notNull(),

@@ -25,7 +25,12 @@ describe('free plans', () => {
     await offer('free')
     await offer('basic')
     await offer('gift', 'addons')
-    await putInForce(api.database.owner, { version: 'v1', currency: 'usd', limits: LIMITS })
+    await putInForce(api.database.owner, {
+      version: 'v1',
+      currency: 'usd',
+      limits: LIMITS,
+      dunning: { reminderDays: [] },
+    })
   })
   after(() => api.close())
   beforeEach(() => {

@@ -86,6 +86,7 @@ describe('law 3: what a run applies is one transaction', () => {
     const activities = createSubscriptionActivities({
       pool: database.pool,
       gateway: {} as never,
+      collection: {} as never,
       reach: {} as never,
     })
     const input = { plan: await plan(), events: ['evt_1'] }
