@@ -12,9 +12,13 @@ import {
 import type { Logger } from 'pino'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
+import { createCustomerActivities } from './activities/customer.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createFreeActivities } from './activities/free.ts'
+import { createNotifyActivities } from './activities/notify.ts'
+import { createPreviewActivities } from './activities/preview.ts'
+import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
@@ -22,6 +26,7 @@ import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
 import { createPriceGateway } from './stripe/price.ts'
+import { createPurchaseGateway } from './stripe/purchase.ts'
 import { ATTRIBUTE } from './workflows/message.ts'
 import { ensureSchedules } from './workflows/schedule.ts'
 
@@ -65,6 +70,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
   const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl)
   const gateway = createGateway(stripeApi)
   const prices = createPriceGateway(stripeApi)
+  const purchases = createPurchaseGateway(stripeApi)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
@@ -90,9 +96,13 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
       activities: {
         ...createSubscriptionActivities({ pool, gateway, reach }),
         ...createFreeActivities({ pool }),
-        ...createCheckoutActivities({ pool, gateway, reach }),
+        ...createCheckoutActivities({ pool, gateway, purchases, reach }),
+        ...createPurchaseActivities({ pool, purchases }),
+        ...createCustomerActivities({ pool, gateway }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
+        ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
+        ...createPreviewActivities({ pool, gateway }),
       },
       ...WORKER_OPTIONS,
     })
@@ -146,6 +156,11 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     await end()
     throw error
   }
+}
+
+/** How notices leave the house. */
+function outboundOf({ productName: product, smtpUrl: url, mailFrom: from }: Config) {
+  return { product, smtp: url === undefined || from === undefined ? undefined : { url, from } }
 }
 
 function reachable(config: Config): { databaseUrl: string; temporalAddress: string } {

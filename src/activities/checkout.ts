@@ -1,42 +1,46 @@
 /** What a checkout's workflow does to the world: open the page, look at it, note where the order stands. */
 import { businessNow } from '../clock.ts'
-import { addMs, type Instant } from '../domain/calendar.ts'
-import {
-  CHECKOUT_OPEN_MS,
-  type CheckoutObservation,
-  type CheckoutPlan,
-  openableUntil,
-} from '../domain/checkout.ts'
-import { keepCheckout, keepSession, readOpening, readOrder, tieCustomer } from '../store/checkout-state.ts'
+import type { Instant } from '../domain/calendar.ts'
+import type { CheckoutObservation, CheckoutPlan } from '../domain/checkout.ts'
+import { type Foresight, foresightOf, refusalOutcome } from '../domain/effect.ts'
+import { decideOpening, soldBy } from '../domain/opening.ts'
+import { readAccount } from '../store/account.ts'
+import { readKept } from '../domain/plan.ts'
+import { keepCheckout, keepSession, readOpening, readOrder } from '../store/checkout-state.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { settle, unsettledFor } from '../store/inbox.ts'
+import { packOnSale, priceOnSale } from '../store/price-list.ts'
 import { workflowId } from '../domain/id.ts'
+import type { PurchaseObservation } from '../domain/purchase.ts'
 import type { CheckoutFacts, Gateway } from '../stripe/gateway.ts'
-import type { CommandAnswer } from '../workflows/message.ts'
+import type { PurchaseGateway } from '../stripe/purchase.ts'
+import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
+import { withCustomer } from './customer.ts'
+import { observePurchase } from './purchase.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface CheckoutDeps {
   pool: Pool
   gateway: Gateway
+  purchases: PurchaseGateway
   reach: Reach
 }
 
 export interface CheckoutSight {
   at: Instant
-  /** null: there is no such order */
+  /** null: there is no such order, or it is one of packs */
   observation: CheckoutObservation | null
+  /** of an order of packs; absent in histories that were recorded before there were any */
+  purchase?: PurchaseObservation
   events: string[]
 }
 
 export type CheckoutActivities = ReturnType<typeof createCheckoutActivities>
 
-export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps) {
-  const refuse = (id: string, statusCode: number, result: Record<string, unknown>) =>
-    finishCommand(pool, id, { state: 'refused', statusCode, result })
-
+export function createCheckoutActivities({ pool, gateway, purchases, reach }: CheckoutDeps) {
   return translated({
     /** Carries out an open command once: customer, page, row; each step finds what an earlier try has made. */
     async openCheckout({ order, command: id }: { order: string; command: string }): Promise<CommandAnswer> {
@@ -44,42 +48,49 @@ export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps)
       if (before !== undefined) return before
       const row = await readOrder(pool, order)
       const opening = await readOpening(pool, order)
-      if (row === undefined || opening === undefined || opening.terms === null) {
-        return await refuse(id, 404, { code: 'plan_not_found', detail: 'the plan is not on sale' })
-      }
-      if (row.session === null && (await businessNow(pool)) > openableUntil(row.createdAt)) {
-        await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
-        const detail = 'no worker could open the page in time; make a new order'
-        return await refuse(id, 409, { code: 'checkout_expired', detail })
+      if (row === undefined || opening === undefined) throw new Error(`there is no order ${order}`)
+      const { account, successUrl, cancelUrl, terms } = opening
+      const decision = decideOpening({
+        at: await businessNow(pool),
+        createdAt: row.createdAt,
+        opened: row.session !== null,
+        customer: opening.customer,
+        sold: soldBy(terms && readKept(terms), opening.quantity, opening.savesMethod),
+      })
+      if ('refused' in decision) {
+        if (decision.refused.code === 'checkout_expired') {
+          await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
+        }
+        return await finishCommand(pool, id, refusalOutcome(decision))
       }
       let session: CheckoutFacts
       try {
-        const customer =
-          opening.customer ??
-          (await tieCustomer(pool, opening.account, await gateway.createCustomer(opening.account, opening)))
-        session = await gateway.openCheckout({
-          order,
-          account: opening.account,
-          customer,
-          price: opening.terms.priceId,
-          successUrl: opening.successUrl,
-          cancelUrl: opening.cancelUrl,
-          // from the order's own time, so that a retry under the same key says the same
-          expiresAt: addMs(row.createdAt, CHECKOUT_OPEN_MS),
+        const { price, quantity, savesMethod, expiresAt } = decision
+        session = await withCustomer({ pool, gateway }, account, opening, (customer) => {
+          const page = { order, account, customer, price, successUrl, cancelUrl, expiresAt }
+          return decision.kind === 'pack'
+            ? purchases.openPage({ ...page, quantity, savesMethod })
+            : gateway.openCheckout(page)
         })
       } catch (error) {
         const refusal = refusalOf(error)
         if (refusal === undefined) throw error
         await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
-        return await refuse(id, 502, refusal)
+        return await finishCommand(pool, id, { state: 'refused', statusCode: 502, result: refusal })
       }
-      await keepSession(pool, order, { ...session, price: opening.terms.priceId })
+      await keepSession(pool, order, { ...session, price: decision.price })
       const result = { checkout: { id: session.id, url: session.url, expires_at: session.expiresAt } }
       return await finishCommand(pool, id, { state: 'done', statusCode: 201, result })
     },
 
     async observeCheckout({ order: id }: { order: string }): Promise<CheckoutSight> {
-      const events = (await unsettledFor(pool, workflowId.checkout(id))).map((event) => event.eventId)
+      const unsettled = await unsettledFor(pool, workflowId.checkout(id))
+      const events = unsettled.map((event) => event.eventId)
+      const payments = unsettled.flatMap(({ type, objectId }) =>
+        type.startsWith('payment_intent.') && objectId !== null ? objectId : [],
+      )
+      const purchase = await observePurchase({ pool, purchases }, id, payments)
+      if (purchase !== undefined) return { at: purchase.at, observation: null, purchase, events }
       const at = await businessNow(pool)
       const order = await readOrder(pool, id)
       if (order === undefined) return { at, observation: null, events }
@@ -107,4 +118,25 @@ export function createCheckoutActivities({ pool, gateway, reach }: CheckoutDeps)
       if (plan.subscription !== null) await wakeOwner(reach, plan.subscription, { reason: 'checkout' })
     },
   })
+}
+
+/** What opening a page would do, of an order that is not written. */
+export async function foreseeCheckout(
+  { pool }: Pick<CheckoutDeps, 'pool'>,
+  { input }: PreviewInput,
+): Promise<Foresight> {
+  const { account = '', plan = '', pack, interval, quantity, saves_method: saves } = input
+  const at = await businessNow(pool)
+  const terms =
+    pack === undefined
+      ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month')
+      : await packOnSale(pool, pack)
+  const decision = decideOpening({
+    at,
+    createdAt: at,
+    opened: false,
+    customer: (await readAccount(pool, account))?.stripeCustomerId ?? null,
+    sold: soldBy(terms ?? null, Number(quantity), saves === 'true'),
+  })
+  return foresightOf(at, decision)
 }

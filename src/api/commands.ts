@@ -95,7 +95,7 @@ function viewOf(command: Command): z.infer<typeof commandView> {
     object: 'command',
     operation: command.operation,
     state: command.answer?.state ?? 'pending',
-    subject: command.input['subscription'] ?? command.input['account'] ?? null,
+    subject: command.input['subscription'] ?? command.input['purchase'] ?? command.input['account'] ?? null,
     status_code: command.answer?.statusCode ?? null,
     result: command.answer?.result ?? null,
     created_at: command.createdAt.toISOString(),

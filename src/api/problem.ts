@@ -5,6 +5,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import type { RefusalFacts } from '../domain/effect.ts'
 import { Refusal, type RefusalCode } from '../domain/error.ts'
 import { describeFailure, isOverflow, isUnavailable } from './failure.ts'
 
@@ -43,6 +44,11 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   api_key_mistyped: [401, 'Mistyped API key'],
   api_key_required: [401, 'An API key is required'],
   api_key_revoked: [401, 'Revoked API key'],
+  approval_decided: [409, 'It was decided before'],
+  approval_expired: [409, 'Nobody decided it in time'],
+  approval_not_found: [404, 'No such approval'],
+  approval_stale: [409, 'What was approved cannot be done any more'],
+  approver_is_requester: [403, 'Another person must decide'],
   balance_limit: [409, 'Beyond what an account can have'],
   body_too_large: [413, 'The body is too large'],
   catalog_mismatch: [409, 'The catalogue and Stripe differ'],
@@ -51,6 +57,10 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   command_not_found: [404, 'No such command'],
   credits_invalid: [400, 'Not an amount of credits'],
   cursor_invalid: [400, 'Not a cursor of this list'],
+  delivery_not_found: [404, 'No such delivery'],
+  delivery_sending: [409, 'The delivery is under way'],
+  endpoint_not_found: [404, 'No such webhook endpoint'],
+  endpoint_url_refused: [400, 'Not a URL that webhooks can go to'],
   event_malformed: [400, 'Not an event of Stripe'],
   expiry_past: [400, 'The expiry is past'],
   external_id_taken: [409, 'The external id is taken'],
@@ -69,7 +79,13 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   media_type_unsupported: [415, 'The body must be application/json'],
   method_not_allowed: [405, 'The method is not allowed here'],
   not_found: [404, 'Nothing is here'],
+  notice_not_found: [404, 'No such notice'],
+  pack_not_found: [404, 'The pack is not on sale'],
   plan_not_found: [404, 'The plan is not on sale'],
+  purchase_day_limit: [409, 'More than an account may buy in a day'],
+  purchase_limit: [400, 'Less or more than one purchase may cost'],
+  purchase_not_found: [404, 'No such purchase'],
+  purchase_rate: [429, 'Too many purchases in an hour'],
   request_invalid: [400, 'The request is not valid'],
   reversal_too_large: [409, 'More than is left of the spend'],
   scope_missing: [403, 'The API key may not do this'],
@@ -132,6 +148,9 @@ const FACTS: Partial<Record<Code, Record<string, unknown>>> = {
   grant_limit: { limit: '1000', scope: 'grants:large' },
   hold_closed: { hold_status: 'released' },
   insufficient_credits: { available: '3.5' },
+  purchase_day_limit: { limit: '200000', left: '5000' },
+  purchase_limit: { least: '500', most: '100000' },
+  purchase_rate: { limit: 10, retry_after: 1800 },
   request_invalid: { errors: [{ path: 'body/amount', message: 'expected an amount as a string' }] },
   reversal_too_large: { left: '2.5' },
   scope_missing: { scope: 'spend' },
@@ -144,6 +163,18 @@ export function exampleOf(code: Code): { status: number; summary: string; value:
   const [status, title] = KNOWN[code]
   const answer = { code, status, title, detail: title, data: FACTS[code] ?? {} }
   return { status, summary: title, value: JSON.parse(render(answer, { id: 'req_5d1f…' })) }
+}
+
+/** The status of every code. */
+export function statusOf(code: Code): number {
+  return KNOWN[code][0]
+}
+
+/** What the state of things refuses, whoever says so; undefined for every other failure. */
+export function refusalIn(error: unknown): RefusalFacts | undefined {
+  if (error instanceof Refusal) return { code: error.code, detail: error.message, data: error.data }
+  if (!isOverflow(error)) return undefined
+  return { code: 'balance_limit', detail: 'no account can have or owe that many credits', data: {} }
 }
 
 interface Answer {
@@ -218,7 +249,12 @@ export function render(answer: Omit<Answer, 'headers'>, request: { id: string })
 }
 
 function answerOf(error: unknown): Answer {
-  if (error instanceof Refusal) return known(error.code, error.message, error.data)
+  const refusal = refusalIn(error)
+  if (refusal !== undefined) {
+    const { retry_after: after } = refusal.data
+    const headers = typeof after === 'number' ? { 'retry-after': `${after}` } : {}
+    return { ...known(refusal.code, refusal.detail, refusal.data), headers }
+  }
   if (error instanceof Problem)
     return { ...known(error.code, error.message, error.data), headers: error.headers }
   if (hasZodFastifySchemaValidationErrors(error)) return invalid(error)
@@ -230,7 +266,6 @@ function answerOf(error: unknown): Answer {
     const retry = 'try again with the same Idempotency-Key'
     return { ...known('unavailable', retry, {}), headers: { 'retry-after': '1' } }
   }
-  if (isOverflow(error)) return known('balance_limit', 'no account can have or owe that many credits', {})
   return known('internal', 'this was reported; the request id finds it', {})
 }
 

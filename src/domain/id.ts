@@ -4,7 +4,7 @@
  */
 
 /** An id of ours: a prefix that tells the kind and 32 hexadecimal digits of a UUID minted by the caller. */
-export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free', uuid: string): string {
+export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'apr', uuid: string): string {
   return `${prefix}_${uuid.replaceAll('-', '')}`
 }
 
@@ -14,8 +14,14 @@ export const postingKey = {
   invoiceLine: (line: string) => `invoice_line:${line}`,
   /** One month of a paid year: 0 to 11. */
   entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
+  /** The net of all prorations of one paid invoice, for the price that it changed to. */
+  proration: (invoice: string, price: string) => `proration:${invoice}:${price}`,
+  /** One month of it, when that price is a year's. */
+  prorationMonth: (invoice: string, price: string, index: number) => `proration:${invoice}:${price}:${index}`,
   /** One month of a free plan: counted from the account's first enrolment in the group, so each is granted once. */
   freeMonth: (group: string, index: number) => `free:${group}:${index}`,
+  /** What was paid for an order of packs. */
+  purchase: (order: string) => `purchase:${order}`,
   /** A spend under the caller's Idempotency-Key. */
   spend: (callerKey: string) => `spend:${callerKey}`,
   /** A capture of whichever hold, under the caller's Idempotency-Key. */
@@ -24,12 +30,54 @@ export const postingKey = {
   reversal: (callerKey: string) => `reversal:${callerKey}`,
   /** A goodwill or promotion grant under the caller's Idempotency-Key. */
   grant: (callerKey: string) => `grant:${callerKey}`,
+  /** A correction that two persons wanted: an approval is carried out once. */
+  adjustment: (approval: string) => `adjustment:${approval}`,
+} as const
+
+/** Keys of what is asked for: the same thing waits for one decision, whoever asks and however often. */
+export const approvalKey = {
+  /** A correction under the caller's Idempotency-Key. */
+  adjustment: (account: string, callerKey: string) => `adjustment:${account}:${callerKey}`,
+  /** A payment that came when its order was over. */
+  latePayment: (payment: string) => `late_payment:${payment}`,
+  /** A second live subscription of a plan group. */
+  duplicateSubscription: (subscription: string) => `duplicate_subscription:${subscription}`,
 } as const
 
 /** Keys of holds, which post nothing; unique per account, too. */
 export const holdKey = {
   place: (callerKey: string) => `hold:${callerKey}`,
   release: (callerKey: string) => `release:${callerKey}`,
+} as const
+
+/** Keys of notices, unique per account: made from what they tell, so that a fact is told once. */
+export const noticeKey = {
+  /** Credits that came: the key of their posting. */
+  granted: (posting: string) => `credits_granted:${posting}`,
+  purchased: (order: string) => `purchase_completed:${order}`,
+  abandoned: (order: string) => `purchase_abandoned:${order}`,
+  purchaseFailed: (order: string) => `purchase_failed:${order}`,
+  /** One failed attempt to collect an invoice, as Stripe counts them. */
+  paymentFailed: (invoice: string, attempt: string) => `payment_failed:${invoice}:${attempt}`,
+  /** An invoice or a payment intent that waits for its customer. */
+  actionRequired: (payment: string) => `payment_action_required:${payment}`,
+  paymentRecovered: (invoice: string) => `payment_recovered:${invoice}`,
+  /** What became of one change of plan. */
+  planChange: (change: string, became: 'changed' | 'scheduled' | 'withdrawn') =>
+    `plan_change:${change}:${became}`,
+  /** It is to end at an instant; another instant is other news. */
+  cancelling: (subscription: string, endsAt: string) => `subscription_cancelling:${subscription}:${endsAt}`,
+  /** It was to end at an instant, and does not. */
+  resumed: (subscription: string, endsAt: string) => `subscription_resumed:${subscription}:${endsAt}`,
+  ended: (subscription: string) => `subscription_ended:${subscription}`,
+  paused: (subscription: string, at: string) => `subscription_paused:${subscription}:${at}`,
+  topUp: (payment: string, became: 'completed' | 'declined') => `top_up:${payment}:${became}`,
+  /** Automatic top-up stopped; after a person has set it going again, another time. */
+  topUpStopped: (cause: string) => `top_up_stopped:${cause}`,
+  /** The balance fell below the threshold with this posting. */
+  balanceLow: (posting: string) => `balance_low:${posting}`,
+  approval: (approval: string, became: 'requested' | 'decided') => `approval:${approval}:${became}`,
+  adjusted: (posting: string) => `adjustment_made:${posting}`,
 } as const
 
 /** The posting that a spend's public id names, if it can name one: `posting_id` in SQL makes it. */
@@ -40,12 +88,16 @@ export function spendNamed(id: string): { account: string; seq: string } | undef
 
 /** Idempotency keys of Stripe calls: the thing to be made, so that a retry by anybody makes it once. */
 export const stripeKey = {
-  customer: (account: string) => `perennial:customer:${account}`,
+  /** The account's first customer, or the one that follows as many deleted ones. */
+  customer: (account: string, ordinal: number) =>
+    ordinal === 1 ? `perennial:customer:${account}` : `perennial:customer:${account}:${ordinal}`,
   checkout: (order: string) => `perennial:checkout:${order}`,
   product: (product: string) => `perennial:product:${product}`,
   price: (lookupKey: string) => `perennial:price:${lookupKey}`,
   mend: (object: string, field: 'active' | 'name' | 'lookup_key') => `perennial:mend:${object}:${field}`,
   cancel: (command: string) => `perennial:cancel:${command}`,
+  /** The hosted page of an order, closed. */
+  expire: (session: string) => `perennial:expire:${session}`,
 } as const
 
 /** What a price is found by, here and in Stripe. The version is in it: new terms are a new price, the old one stays. */
@@ -69,9 +121,13 @@ export const productId = {
 export const workflowId = {
   subscription: (subscription: string) => subscription,
   checkout: (order: string) => `checkout/${order}`,
+  approval: (approval: string) => `approval/${approval}`,
+  customer: (customer: string) => `customer/${customer}`,
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
+  /** Every preview is one of its own: two who ask at once may see two different moments. */
+  preview: (uuid: string) => `preview/${uuid}`,
 } as const
 
 /** Whether an id, or the workflow of the same id, is a free plan's. */
@@ -82,4 +138,14 @@ export function isFree(id: string): boolean {
 /** The order that a checkout workflow's id names, if it is one. */
 export function orderOf(owner: string): string | undefined {
   return owner.startsWith('checkout/') ? owner.slice('checkout/'.length) : undefined
+}
+
+/** The approval that an approval workflow's id names, if it is one. */
+export function approvalOf(owner: string): string | undefined {
+  return owner.startsWith('approval/') ? owner.slice('approval/'.length) : undefined
+}
+
+/** The customer in Stripe that a customer workflow's id names, if it is one. */
+export function customerOf(owner: string): string | undefined {
+  return owner.startsWith('customer/') ? owner.slice('customer/'.length) : undefined
 }

@@ -29,6 +29,14 @@ export const SCOPES = [
   'grants:large',
   /** begin, change and cancel subscriptions */
   'subscriptions',
+  /** register and change webhook endpoints, send deliveries again */
+  'webhooks',
+  /** ask for corrections, which another person decides */
+  'adjustments',
+  /** decide what others ask for */
+  'approvals',
+  /** buy packs, set automatic top-up */
+  'purchases',
 ] as const
 export type Scope = (typeof SCOPES)[number]
 

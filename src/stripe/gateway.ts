@@ -5,7 +5,7 @@
 import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
 import { stripeKey } from '../domain/id.ts'
-import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription.ts'
+import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
 
 /** The API version this code was written against. Webhook endpoints are created with it. */
 export const API_VERSION = '2026-10-28.endive'
@@ -80,9 +80,16 @@ export function createGateway(stripe: Stripe) {
         yield subscriptionFacts(subscription)
     },
 
+    /** Whether Stripe has this customer: not when it was deleted, and not when it never was. */
+    async hasCustomer(id: string): Promise<boolean> {
+      const found = await unlessMissing(stripe.customers.retrieve(id))
+      return found !== undefined && !found.deleted
+    },
+
     /** Makes the account's customer, once. Personal data goes to Stripe and is kept nowhere on the way. */
     async createCustomer(
       account: string,
+      ordinal: number,
       person: { email: string | null; name: string | null },
     ): Promise<string> {
       const customer = await stripe.customers.create(
@@ -91,7 +98,7 @@ export function createGateway(stripe: Stripe) {
           ...(person.email === null ? {} : { email: person.email }),
           ...(person.name === null ? {} : { name: person.name }),
         },
-        { idempotencyKey: stripeKey.customer(account) },
+        { idempotencyKey: stripeKey.customer(account, ordinal) },
       )
       return customer.id
     },
@@ -135,6 +142,15 @@ export function createGateway(stripe: Stripe) {
   }
 }
 
+/** Whether Stripe refused because it has no such customer: it was deleted. */
+export function lacksCustomer(error: unknown): boolean {
+  return (
+    error instanceof Stripe.errors.StripeError &&
+    error.code === 'resource_missing' &&
+    error.param === 'customer'
+  )
+}
+
 /** What Stripe answers; undefined when it has none of that id. */
 export async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined> {
   try {
@@ -145,9 +161,9 @@ export async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined>
   }
 }
 
-function instant(seconds: number): Instant
-function instant(seconds: number | null | undefined): Instant | null
-function instant(seconds: number | null | undefined): Instant | null {
+export function instant(seconds: number): Instant
+export function instant(seconds: number | null | undefined): Instant | null
+export function instant(seconds: number | null | undefined): Instant | null {
   return seconds == null ? null : new Date(seconds * 1000).toISOString()
 }
 
@@ -207,7 +223,7 @@ function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]):
   }
 }
 
-function checkoutFacts(session: Stripe.Checkout.Session): CheckoutFacts {
+export function checkoutFacts(session: Stripe.Checkout.Session): CheckoutFacts {
   return {
     id: session.id,
     status: session.status ?? 'open',

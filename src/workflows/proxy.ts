@@ -1,9 +1,13 @@
 /** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
 import { proxyActivities } from '@temporalio/workflow'
 import type { CheckoutActivities } from '../activities/checkout.ts'
+import type { CustomerActivities } from '../activities/customer.ts'
 import type { DriftActivities } from '../activities/drift.ts'
 import type { DutyActivities } from '../activities/duty.ts'
 import type { FreeActivities } from '../activities/free.ts'
+import type { NotifyActivities } from '../activities/notify.ts'
+import type { PreviewActivities } from '../activities/preview.ts'
+import type { PurchaseActivities } from '../activities/purchase.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
 
 /** Every activity says every two seconds that it is alive: one whose worker died is started again this soon. */
@@ -34,8 +38,17 @@ const batch = {
   retry: { initialInterval: '1 second', maximumAttempts: 3 },
 } as const
 
+/** Somebody waits for the answer and can ask again. */
+const asking = {
+  startToCloseTimeout: '4 seconds',
+  scheduleToCloseTimeout: '8 seconds',
+  retry: { initialInterval: '200 milliseconds', maximumAttempts: 3 },
+} as const
+
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
-export const checkoutActivities = proxyActivities<CheckoutActivities>(entity)
+export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
+export const customerActivities = proxyActivities<CustomerActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
-export const dutyActivities = proxyActivities<DutyActivities & DriftActivities>(batch)
+export const dutyActivities = proxyActivities<DutyActivities & DriftActivities & NotifyActivities>(batch)
+export const previewActivities = proxyActivities<PreviewActivities>(asking)

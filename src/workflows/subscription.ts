@@ -1,6 +1,7 @@
 /** The life of one subscription, identified by Stripe's id: first payment, renewals, entitlements, the end. */
 import { continueAsNew, workflowInfo } from '@temporalio/workflow'
-import { decideSubscription, type GrantStep, type SubscriptionPlan } from '../domain/subscription.ts'
+import { decideSubscription } from '../domain/subscription.ts'
+import type { GrantStep, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { live, type Pass } from './entity.ts'
 import { ATTRIBUTE, cancelUpdate, type SubscriptionInput } from './message.ts'
 import { subscriptionActivities } from './proxy.ts'
@@ -20,11 +21,11 @@ export async function subscription(input: SubscriptionInput): Promise<void> {
 }
 
 async function pass(id: string, granted: GrantStep[]): Promise<Pass> {
-  const { observation, events, at } = await observeSubscription({ subscription: id })
+  const { observation, events, at, stray } = await observeSubscription({ subscription: id })
   const plan = observation === null ? undefined : decideSubscription(observation)
   if (plan === undefined) {
     // Nothing of ours: its events are done with, and so is the run.
-    await settleEvents({ events })
+    await settleEvents({ events, stray })
     const details =
       observation === null ? 'Stripe has no such subscription.' : 'It belongs to no account of ours.'
     return { at, deadline: null, over: true, turn: null, attention: null, details, attributes: [] }

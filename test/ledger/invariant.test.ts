@@ -27,8 +27,11 @@ const HOLDS = 'a hold sets aside what no capture has taken, until it is closed'
 const ONCE = 'a spend is given back at most once over'
 const NAMED = 'each reversal names its spend'
 const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
+const CUT = 'a month of a paid year is granted as what was paid for it, less what was given back'
+const GOOD = 'no subscription has made good more than was given back'
 const PAID = 'each grant of a plan names a payment that is written down, or the free plan that it is of'
 const MONTHS = 'the months of a free plan are counted from one instant, however often it is begun'
+const TOLD = 'each notice has its deliveries'
 
 /** The books before: four wallets, as `before` makes them. */
 interface Books {
@@ -208,6 +211,18 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     `update entitlement set granted_at = now() where key = 'invoice_line:il_1:1'`,
     [ENTITLED],
   ],
+  [
+    'a month was granted whole whose money was given back in part',
+    `update entitlement set cut = 5 where key = 'invoice_line:il_1:0'`,
+    [CUT],
+  ],
+  [
+    'what was given back is made good twice',
+    `insert into settlement (key, account_id, subscription_id, invoice_id, owed)
+     values ('proration:in_1:price', :a, 'sub_1', 'in_1', 5), ('invoice_line:il_2', :a, 'sub_1', 'in_2', -5),
+            ('invoice_line:il_3', :a, 'sub_1', 'in_3', -5)`,
+    [GOOD],
+  ],
   ['the payment of a plan is not there', `delete from payment where id = 'pi_1'`, [PAID]],
   [
     'a free plan granted to somebody else',
@@ -239,6 +254,12 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     'two free months begin within one',
     `update lot set period_start = period_start - interval '1 day' where key = 'free:default:1'`,
     [MONTHS],
+  ],
+  [
+    'a notice was written and nobody is told',
+    `insert into notice (id, account_id, kind, event, key, cause, data, emailed)
+     values (notice_id(:a, 'k'), :a, 'balance_low', 'balance.low', 'k', '{}', '{}', true)`,
+    [TOLD],
   ],
 ]
 

@@ -7,16 +7,23 @@ import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 /** The ledger's own tables, and those that the types do not need. */
 const ELSEWHERE = [
+  'approval',
   'audit_log',
   'business_clock',
   'hold',
   'lot',
   'migration',
   'note',
+  'notice',
+  'notice_delivery',
   'posting',
   ...Array.from({ length: 8 }, (_, part) => `posting_${part}`),
   'reversal',
+  'settlement',
+  'stray_object',
+  'stripe_customer',
   'wallet',
+  'webhook_endpoint',
 ]
 
 describe('the schema', () => {

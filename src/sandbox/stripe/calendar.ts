@@ -26,3 +26,28 @@ export function nextBoundary(anchor: number, interval: string, count: number, in
   while (boundary(anchor, interval, step * count) <= instant) step += 1
   return boundary(anchor, interval, step * count)
 }
+
+/** `days` banking days later at the same time of day: Saturdays and Sundays do not count. Unix seconds, UTC. */
+export function businessDaysAfter(instant: number, days: number): number {
+  let at = instant
+  for (let left = days; left > 0; ) {
+    at += DAY
+    const weekday = new Date(at * 1000).getUTCDay()
+    if (weekday !== 0 && weekday !== 6) left -= 1
+  }
+  return at
+}
+
+/** The whole period around an instant: from the boundary at or before it to the next one. */
+export function periodAround(
+  anchor: number,
+  interval: string,
+  count: number,
+  instant: number,
+): { start: number; end: number } {
+  let step = 0
+  while (boundary(anchor, interval, step * count) > instant) step -= 1
+  const end = nextBoundary(anchor, interval, count, instant)
+  while (boundary(anchor, interval, (step + 1) * count) < end) step += 1
+  return { start: boundary(anchor, interval, step * count), end }
+}

@@ -1,5 +1,7 @@
 // The end of a subscription, now or later.
 import { isOver } from './subscription-state.ts'
+import { scheduleAfterEnd } from './schedule-run.ts'
+import { discardUpdate } from './update-payment.ts'
 import type { CancelReason, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -7,6 +9,7 @@ import type { World } from './world.ts'
 export function endSubscription(world: World, subId: string, reason: CancelReason): Subscription {
   const sub = world.need('subscription', subId)
   if (isOver(sub)) return sub
+  discardUpdate(world, subId)
   for (const purpose of ['period', 'cancel', 'trial_will_end', 'expire', 'upcoming'])
     world.deadlines.clear(`subscription.${purpose}`, subId)
   for (const invoice of world.store.all('invoice')) {
@@ -30,6 +33,7 @@ export function endSubscription(world: World, subId: string, reason: CancelReaso
     },
   })
   world.emit('customer.subscription.deleted', ended)
+  scheduleAfterEnd(world, ended, reason)
   return ended
 }
 

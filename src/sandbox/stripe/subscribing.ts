@@ -4,15 +4,18 @@ import { draftInvoice } from './invoice-draft.ts'
 import { attempt, finalize, methodFor, paymentOf } from './invoicing.ts'
 import { declineError } from './payment.ts'
 import { nextBoundary } from './calendar.ts'
-import { linesFor, periodFrom, planNext } from './cycle.ts'
+import { periodFrom, planNext } from './cycle.ts'
+import { linesFor } from './invoice-line.ts'
 import { scheduleEnd } from './cancel.ts'
-import type { Invoice, Price, Subscription, SubscriptionItem } from './wire.ts'
+import { withTerms, type Terms } from './terms.ts'
+import type { Invoice, Price, Subscription, SubscriptionItem, TaxRate } from './wire.ts'
 import type { World } from './world.ts'
 
 export interface NewItem {
   price: Price
   quantity: number
   metadata: Record<string, string>
+  taxRates?: TaxRate[] | undefined
 }
 
 export interface NewSubscription {
@@ -28,9 +31,13 @@ export interface NewSubscription {
   collection_method: string
   days_until_due: number | null
   save_default_payment_method: string
+  terms?: Terms | undefined
 }
 
-export function checkItems(items: NewItem[]): { currency: string; interval: string; count: number } {
+export function checkItems(
+  items: NewItem[],
+  currency = items[0]?.price.currency,
+): { currency: string; interval: string; count: number } {
   const first = items[0]?.price
   if (!first) throw invalid('Missing required param: items.', 'items', 'parameter_missing')
   for (const { price } of items) {
@@ -39,7 +46,7 @@ export function checkItems(items: NewItem[]): { currency: string; interval: stri
         `The price specified is set to \`type=one_time\` but this field only accepts prices with \`type=recurring\`.`,
         'items[0][price]',
       )
-    if (price.currency !== first.currency)
+    if (price.currency !== currency)
       throw invalid('All prices on a subscription must have the same currency.', 'items')
     const same =
       price.recurring.interval === first.recurring?.interval &&
@@ -132,10 +139,10 @@ export function newSubscription(world: World, fields: NewSubscription): Subscrip
     trial_start: trial ? world.at : null,
   } as unknown as Subscription)
   planNext(world, sub)
-  return sub
+  return fields.terms ? withTerms(world, sub, fields.terms) : sub
 }
 
-function newItem(
+export function newItem(
   world: World,
   subscription: string,
   item: NewItem,
@@ -156,7 +163,7 @@ function newItem(
     price: item.price,
     quantity: item.quantity,
     subscription,
-    tax_rates: [],
+    tax_rates: item.taxRates ?? [],
   }
 }
 
