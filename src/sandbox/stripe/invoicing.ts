@@ -3,13 +3,12 @@ import { attach } from './payment-method.ts'
 import { applyBalance } from './balance.ts'
 import { refused } from './error.ts'
 import { collect, newIntent, type Outcome } from './payment.ts'
-import { afterFailure, afterPayment } from './subscription-state.ts'
+import { afterFailure, nextAttempt } from './dunning.ts'
+import { afterPayment } from './subscription-state.ts'
 import { spendDiscounts } from './terms.ts'
 import { isTestCard } from './card.ts'
 import type { Invoice, InvoicePayment, PaymentMethod, Subscription } from './wire.ts'
 import type { World } from './world.ts'
-
-const HOUR = 3600
 
 export function subscriptionOf(world: World, invoice: Invoice): Subscription | undefined {
   const id = invoice.parent?.subscription_details?.subscription
@@ -34,7 +33,7 @@ export function finalize(world: World, id: string, intentId?: string): Invoice {
     ending_balance: ending,
     automatically_finalizes_at: null,
     effective_at: world.at,
-    hosted_invoice_url: `https://invoice.stripe.com/i/${id}`,
+    hosted_invoice_url: `${world.origin()}/i/${id}`,
     invoice_pdf: `https://pay.stripe.com/invoice/${id}/pdf`,
     status_transitions: { ...draft.status_transitions, finalized_at: world.at },
   })
@@ -175,16 +174,9 @@ export function attempt(
   return { outcome, invoice: missed(world, open, how.automatic, outcome) }
 }
 
-const RETRY_DAYS = [3, 5, 7]
-
 function missed(world: World, open: Invoice, automatic: boolean, outcome: Outcome | 'no_method'): Invoice {
   const count = open.attempt_count + 1
-  const days = open.billing_reason === 'subscription_create' ? undefined : RETRY_DAYS[count - 1]
-  const next = automatic
-    ? days === undefined
-      ? null
-      : world.at + days * 24 * HOUR
-    : open.next_payment_attempt
+  const next = automatic ? nextAttempt(world, open, count) : open.next_payment_attempt
   if (automatic && next !== null) world.deadlines.set('invoice.attempt', open.id, next * 1000)
   const after = world.update('invoice', open.id, {
     attempted: true,
