@@ -1,5 +1,6 @@
 // The life of an invoice after its draft: finalised, attempted, paid. Calls back into the subscription when money decides.
 import { attach } from './payment-method.ts'
+import { applyBalance } from './balance.ts'
 import { refused } from './error.ts'
 import { collect, newIntent, type Outcome } from './payment.ts'
 import { afterFailure, nextAttempt } from './dunning.ts'
@@ -22,24 +23,22 @@ export function finalize(world: World, id: string, intentId?: string): Invoice {
   world.deadlines.clear('invoice.finalize', id)
   const customer = world.need('customer', draft.customer ?? '')
   const sequence = customer.next_invoice_sequence ?? 1
-  const balance = intentId === undefined ? customer.balance : 0
-  const due = Math.max(0, draft.total + balance)
-  const left = customer.balance + (intentId === undefined ? draft.total - due : 0)
+  const { due, starting, ending } = applyBalance(world, customer, draft, intentId !== undefined)
   const open = world.update('invoice', id, {
     status: 'open',
     number: `${customer.invoice_prefix ?? ''}-${String(sequence).padStart(4, '0')}`,
     amount_due: due,
     amount_remaining: due,
-    starting_balance: customer.balance,
-    ending_balance: left,
+    starting_balance: starting,
+    ending_balance: ending,
     automatically_finalizes_at: null,
     effective_at: world.at,
     hosted_invoice_url: `${world.origin()}/i/${id}`,
     invoice_pdf: `https://pay.stripe.com/invoice/${id}/pdf`,
     status_transitions: { ...draft.status_transitions, finalized_at: world.at },
   })
-  const patch = { balance: left, currency: customer.currency ?? draft.currency }
-  world.update('customer', customer.id, patch, 'customer.updated')
+  const { currency } = world.need('customer', customer.id)
+  world.update('customer', customer.id, { currency: currency ?? draft.currency }, 'customer.updated')
   world.update('customer', customer.id, { next_invoice_sequence: sequence + 1 })
   if (draft.automatically_finalizes_at !== null) world.emitChange('invoice.updated', draft, open)
   world.emit('invoice.finalized', open)

@@ -1,5 +1,6 @@
 // The hosted page of a Checkout session: what is being bought, and what a person can do.
 import type { Answer } from './api.ts'
+import { sum } from './reckon.ts'
 import { totalled } from './checkout-total.ts'
 import { closed, escape, every, frame, money, pageHeaders, row } from './html.ts'
 import type { CheckoutSession } from './wire.ts'
@@ -31,7 +32,14 @@ function open(world: World, session: CheckoutSession): string {
   )
   if (part && part.amount_discount > 0)
     lines.push(row('td', 'Discount', `-${money(part.amount_discount, currency)}`))
-  if (part && part.amount_tax > 0) lines.push(row('td', 'Tax', money(part.amount_tax, currency)))
+  for (const [name, inclusive] of [
+    ['Tax', false],
+    ['Tax, included', true],
+  ] as const) {
+    const taxes = session._lines.flatMap((line) => line.taxes ?? [])
+    const amount = sum(taxes.filter(({ rate }) => rate.inclusive === inclusive).map((tax) => tax.amount))
+    if (amount > 0) lines.push(row('td', name, money(amount, currency)))
+  }
   const bill =
     mode === 'setup'
       ? ''
@@ -40,7 +48,7 @@ function open(world: World, session: CheckoutSession): string {
   const code = session.allow_promotion_codes
     ? `<label for="code">Promotion code</label>
 <input id="code" autocomplete="off" value="${escape(codeOf(world, session))}">
-<button id="apply" value="promotion_code" formnovalidate>Apply</button>
+<button id="apply" type="button">Apply</button>
 `
     : ''
   const debits = session.payment_method_types.some((type) => type !== 'card')
@@ -66,18 +74,18 @@ ${debits}</select>
 </form>
 <script>
 const form = document.forms[0], said = document.getElementById('said')
-form.onsubmit = async (event) => {
-  event.preventDefault()
+const send = async (verb) => {
   if (form.ariaBusy === 'true') return
   form.ariaBusy = 'true'
   said.textContent = ''
-  const verb = event.submitter.value
   const email = form.email.value || undefined
-  const by = form.card.value
-  const body = verb === 'promotion_code' ? { code: form.code.value || null }
+  const by = form.card.value, { code } = form.elements
+  // a code that was typed and not applied counts, too
+  const promotion_code = code && code.value !== code.defaultValue ? code.value : undefined
+  const body = verb === 'promotion_code' ? { code: code.value || null }
     : verb !== 'pay' ? { email }
-    : by.startsWith('pm_') ? { payment_method: by, email }
-    : { method: 'bank_debit', outcome: by, email }
+    : by.startsWith('pm_') ? { payment_method: by, email, promotion_code }
+    : { method: 'bank_debit', outcome: by, email, promotion_code }
   try {
     const answer = await fetch(form.dataset.control + verb,
       { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
@@ -90,6 +98,11 @@ form.onsubmit = async (event) => {
   }
   form.ariaBusy = null
 }
+form.onsubmit = (event) => {
+  event.preventDefault()
+  send(event.submitter.value)
+}
+if (form.elements.apply) form.elements.apply.onclick = () => send('promotion_code')
 // a page brought back by the browser may be used again; the sandbox refuses what is over
 onpageshow = () => { form.ariaBusy = null }
 </script>`,

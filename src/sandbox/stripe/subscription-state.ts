@@ -1,4 +1,5 @@
 // What a payment, a failed payment or the end does to a subscription's status.
+import { returnBalance } from './balance.ts'
 import { cancelPayment, paymentOf, subscriptionOf } from './invoicing.ts'
 import type { Invoice, Subscription, SubscriptionStatus } from './wire.ts'
 import type { World } from './world.ts'
@@ -52,6 +53,7 @@ export function voidInvoice(world: World, invoice: Invoice): Invoice {
   world.deadlines.clear('invoice.finalize', invoice.id)
   const payment = paymentOf(world, invoice.id)
   if (payment) cancelPayment(world, payment, 'void_invoice')
+  returnBalance(world, invoice)
   const after = world.update('invoice', invoice.id, {
     status: 'void',
     auto_advance: false,
