@@ -70,6 +70,7 @@ const TABLE: Record<string, string[]> = {
     'store/notice',
     'store/delivery',
     'store/webhook-endpoint',
+    'store/audit',
   ],
   web: ['web/*', 'api/*', 'domain/*'],
   sandbox: [
