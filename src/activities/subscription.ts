@@ -4,7 +4,6 @@ import { type Foresight, foresightOf, refusalOutcome } from '../domain/effect.ts
 import type { Instant } from '../domain/calendar.ts'
 import { isPaidFor } from '../domain/subscription.ts'
 import type { InvoiceFacts, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
-import { grant } from '../ledger/post.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
@@ -24,6 +23,7 @@ import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
 import { postingKey } from '../domain/id.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
+import { grantAndTell } from './granted.ts'
 import { refusalOf, translated } from './translate.ts'
 
 /** How many passes over an event may fail before it is set aside. Each tried for minutes, and the waits between grow. */
@@ -94,7 +94,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         await cutEntitlements(client, cuts)
         await writeSettlements(client, mirror.account, mirror.id, settlements)
         for (const step of grants) {
-          const { occurredAt } = await grant(client, {
+          const { occurredAt } = await grantAndTell(client, {
             account: mirror.account,
             key: step.key,
             kind: 'plan',

@@ -82,7 +82,10 @@ const secretView = z
     examples: [{ ...example, secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }],
   })
 
-const nothing = z.strictObject({}).nullish().meta({ examples: [{}] })
+const nothing = z
+  .strictObject({})
+  .nullish()
+  .meta({ examples: [{}] })
 const params = z.object({ endpoint: z.string().meta({ examples: [EXAMPLE.endpoint] }) })
 const tags = ['webhooks']
 

@@ -50,6 +50,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/hold',
     'ledger/reversal',
     'ledger/gift',
+    'type ledger/post',
     'ledger/rehearsal',
     'ledger/balance',
     'ledger/entry',
