@@ -27,6 +27,7 @@ import { noticeRoutes } from './notices.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
+import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookRoutes } from './webhooks.ts'
@@ -129,6 +130,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   grantRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
+  subscriptionChangeRoutes(app, deps)
   purchaseRoutes(app, deps)
   commandRoutes(app, deps)
   noticeRoutes(app, deps)

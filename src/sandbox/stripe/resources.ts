@@ -1,5 +1,6 @@
 // Every resource the simulator has. A new one is a file and a line here.
 import type { Resource } from './router.ts'
+import { balanceTransaction } from './resource/balance-transaction.ts'
 import { charge } from './resource/charge.ts'
 import { checkoutSession } from './resource/checkout-session.ts'
 import { coupon } from './resource/coupon.ts'
@@ -36,6 +37,7 @@ export const resources: Resource[] = [
   coupon,
   promotionCode,
   taxRate,
+  balanceTransaction,
   event,
   webhookEndpoint,
 ]

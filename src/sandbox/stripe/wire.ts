@@ -27,7 +27,8 @@ export type Price = Wire<Stripe.Price>
 export type PaymentMethod = Wire<Stripe.PaymentMethod> & { _card: string }
 export type PaymentIntent = Wire<Stripe.PaymentIntent> & { _invoice?: string; _debit?: 'succeeds' | 'fails' }
 export type SetupIntent = Wire<Stripe.SetupIntent>
-export type Charge = Wire<Stripe.Charge>
+/** `_settled`: when the bank gave its word, for charges that waited for it. */
+export type Charge = Wire<Stripe.Charge> & { _settled?: number }
 export type InvoiceLine = Wire<Stripe.InvoiceLineItem>
 export type InvoicePayment = Wire<Stripe.InvoicePayment>
 export type SubscriptionItem = Wire<Stripe.SubscriptionItem>
