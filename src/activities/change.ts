@@ -14,7 +14,6 @@ import { decideResume } from '../domain/resume.ts'
 import { decideSubscription } from '../domain/subscription.ts'
 import type { SubscriptionFacts, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
-
 import { rehearse } from '../ledger/rehearsal.ts'
 import { findAccount } from '../store/account.ts'
 import { termsOf } from '../store/catalog-price.ts'
