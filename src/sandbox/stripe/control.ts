@@ -3,6 +3,7 @@ import { pretty, type Answer } from './api.ts'
 import { abandon, decline, pay, settle, typeCode } from './control-checkout.ts'
 import { authenticateInvoice, changeDunning, payInvoice, showDunning } from './control-invoice.ts'
 import { nobody, type Body, type ControlContext, type Handler } from './control-context.ts'
+import { cancelInPortal, cardInPortal, changeInPortal, resumeInPortal } from './control-portal.ts'
 import { invalid, StripeFault, errorObject } from './error.ts'
 import { attempt, invoiceOfIntent } from './invoicing.ts'
 import { collect } from './payment.ts'
@@ -24,6 +25,10 @@ const table: [method: string, pattern: RegExp, handler: Handler][] = [
   ['POST', /^\/_sandbox\/payment_intents\/([^/]+)\/authenticate$/, authenticate],
   ['POST', /^\/_sandbox\/invoices\/([^/]+)\/pay$/, payInvoice],
   ['POST', /^\/_sandbox\/invoices\/([^/]+)\/authenticate$/, authenticateInvoice],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/cancel$/, cancelInPortal],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/change$/, changeInPortal],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/resume$/, resumeInPortal],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/card$/, cardInPortal],
   ['GET', /^\/_sandbox\/dunning$/, showDunning],
   ['POST', /^\/_sandbox\/dunning$/, changeDunning],
   ['GET', /^\/_sandbox\/oracle\/([^/]+)$/, (context, _body, id) => oracle(context.world, id)],

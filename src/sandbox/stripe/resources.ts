@@ -1,5 +1,6 @@
 // Every resource the simulator has. A new one is a file and a line here.
 import type { Resource } from './router.ts'
+import { billingPortal } from './resource/billing-portal.ts'
 import { balanceTransaction } from './resource/balance-transaction.ts'
 import { charge } from './resource/charge.ts'
 import { checkoutSession } from './resource/checkout-session.ts'
@@ -28,6 +29,7 @@ export const resources: Resource[] = [
   checkoutSession,
   subscription,
   subscriptionSchedule,
+  billingPortal,
   invoiceItem,
   invoice,
   invoicePayment,

@@ -93,6 +93,9 @@ describe('stripe sandbox: shapes', function () {
     ]
     conforms('subscription_schedule', await stripe.subscriptionSchedules.update(schedule.id, { phases }))
     conforms('subscription_schedule', await stripe.subscriptionSchedules.release(schedule.id))
+    const customer = sub.customer as string
+    const flow_data = { type: 'subscription_update' as const, subscription_update: { subscription: sub.id } }
+    conforms('billing_portal.session', await stripe.billingPortal.sessions.create({ customer, flow_data }))
   }
 
   /** Purchases of every kind: by card, by debit (waiting, paid, refused), discounted, taxed, from the balance. */
@@ -178,6 +181,7 @@ describe('stripe sandbox: shapes', function () {
       ['invoice_payment', stripe.invoicePayments.list()],
       ['invoiceitem', stripe.invoiceItems.list()],
       ['subscription_schedule', stripe.subscriptionSchedules.list()],
+      ['billing_portal.configuration', stripe.billingPortal.configurations.list()],
       ['payment_intent', stripe.paymentIntents.list()],
       ['charge', stripe.charges.list()],
       ['checkout.session', stripe.checkout.sessions.list()],
