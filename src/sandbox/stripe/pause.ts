@@ -83,7 +83,7 @@ export function pauseOnRequest(
   if (how.unusedFrom !== 'none')
     for (const item of sub.items.data) {
       const from = how.unusedFrom === 'now' ? world.at : item.current_period_start
-      for (const credit of creditsFor(world, sub, item.id, from)) newInvoiceItem(world, sub, credit)
+      for (const credit of creditsFor(world, sub, item, from)) newInvoiceItem(world, sub, credit)
     }
   const data = sub.items.data.map((item) => ({ ...item, current_period_end: world.at }))
   const paused = standStill(world, sub, 'pause_requested', { items: { ...sub.items, data } })

@@ -233,7 +233,7 @@ export function cancelAtOnce(
   const sub = world.need('subscription', id)
   if (how.prorate)
     for (const item of sub.items.data)
-      for (const credit of creditsFor(world, sub, item.id, world.at)) newInvoiceItem(world, sub, credit)
+      for (const credit of creditsFor(world, sub, item, world.at)) newInvoiceItem(world, sub, credit)
   if (how.invoice_now && pendingOf(world, id).length > 0) {
     const open = finalize(world, finalInvoice(world, sub, 0).id)
     if (open.status === 'open' && hasMethod(world, sub))

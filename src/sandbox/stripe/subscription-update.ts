@@ -58,7 +58,7 @@ export function planUpdate(world: World, sub: Subscription, change: BillingChang
     behavior === 'none'
       ? []
       : [
-          ...before.filter((item) => !same(item)).flatMap((item) => creditsFor(world, sub, item.id, at)),
+          ...before.filter((item) => !same(item)).flatMap((item) => creditsFor(world, sub, item, at)),
           ...data
             .filter((item) => !resets && !same(item))
             .map((item) => debitFor(world, after, item, at, netOf(world, after))),
