@@ -125,12 +125,12 @@ export async function foreseeCheckout(
   { pool }: Pick<CheckoutDeps, 'pool'>,
   { input }: PreviewInput,
 ): Promise<Foresight> {
-  const { account = '', plan = '', pack, interval, quantity, saves_method: saves } = input
+  const { account = '', plan = '', pack, interval, quantity, currency, saves_method: saves } = input
   const at = await businessNow(pool)
   const terms =
     pack === undefined
-      ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month')
-      : await packOnSale(pool, pack)
+      ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month', currency)
+      : await packOnSale(pool, pack, currency)
   const decision = decideOpening({
     at,
     createdAt: at,

@@ -1,0 +1,4 @@
+-- A plan or pack may be sold in several currencies, with a price for each.
+drop index catalog_price_on_sale;
+create unique index catalog_price_on_sale on catalog_price (kind, plan, interval, commitment_months, (terms ->> 'currency'))
+  nulls not distinct where on_sale;
