@@ -16,6 +16,7 @@ import { createCustomerActivities } from './activities/customer.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createFreeActivities } from './activities/free.ts'
+import { createNotifyActivities } from './activities/notify.ts'
 import { createPreviewActivities } from './activities/preview.ts'
 import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
@@ -100,6 +101,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createCustomerActivities({ pool, gateway }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
+        ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
         ...createPreviewActivities({ pool, gateway }),
       },
       ...WORKER_OPTIONS,
@@ -154,6 +156,11 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     await end()
     throw error
   }
+}
+
+/** How notices leave the house. */
+function outboundOf({ productName: product, smtpUrl: url, mailFrom: from }: Config) {
+  return { product, smtp: url === undefined || from === undefined ? undefined : { url, from } }
 }
 
 function reachable(config: Config): { databaseUrl: string; temporalAddress: string } {

@@ -6,7 +6,7 @@ import type { Pool } from '../store/connect.ts'
 import { ownersWithDeadline, recorded } from '../store/duty.ts'
 import { dueEvents, markSignalled } from '../store/inbox.ts'
 import { noteStray } from '../store/stray.ts'
-import { forgetCommands, forgetDutyRuns } from '../store/retention.ts'
+import { forgetCommands, forgetDutyRuns, forgetNotices } from '../store/retention.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { adoptOwner, type Reach, sendCommand, wakeOwner } from '../workflows/owner.ts'
 import { translated } from './translate.ts'
@@ -88,6 +88,7 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
       recorded(pool, 'clean', async () => ({
         commands: await inBatches((limit) => forgetCommands(pool, limit)),
         duty_runs: await inBatches((limit) => forgetDutyRuns(pool, limit)),
+        notices: await inBatches((limit) => forgetNotices(pool, limit)),
       })),
   })
 }

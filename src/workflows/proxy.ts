@@ -5,6 +5,7 @@ import type { CustomerActivities } from '../activities/customer.ts'
 import type { DriftActivities } from '../activities/drift.ts'
 import type { DutyActivities } from '../activities/duty.ts'
 import type { FreeActivities } from '../activities/free.ts'
+import type { NotifyActivities } from '../activities/notify.ts'
 import type { PreviewActivities } from '../activities/preview.ts'
 import type { PurchaseActivities } from '../activities/purchase.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
@@ -49,5 +50,5 @@ export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseA
 export const customerActivities = proxyActivities<CustomerActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
+export const dutyActivities = proxyActivities<DutyActivities & DriftActivities & NotifyActivities>(batch)
 export const previewActivities = proxyActivities<PreviewActivities>(asking)
-export const dutyActivities = proxyActivities<DutyActivities & DriftActivities>(batch)
