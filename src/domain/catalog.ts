@@ -84,6 +84,7 @@ const catalogFile = z.strictObject({
   grace_hours: graceHours,
   discount_rule: discountRule,
   renewal: renewal.default({ rule: 'replace' }),
+  automatic_tax: z.boolean().default(false).describe('whether Stripe reckons tax on what is sold'),
   limits,
   plans: z.array(plan).min(1),
   packs: z.array(pack).default([]),
@@ -117,6 +118,8 @@ export interface Limits extends PurchaseLimits {
 export interface Catalog {
   version: string
   currency: string
+  /** whether Stripe reckons tax on what is sold */
+  automaticTax: boolean
   limits: Limits
   prices: CatalogPrice[]
   free: FreeTerms[]
@@ -138,6 +141,7 @@ export function parseCatalog(json: unknown): Catalog {
   return {
     version: file.version,
     currency: file.currency,
+    automaticTax: file.automatic_tax,
     limits: {
       grantMax: file.limits.grant_max,
       ...purchaseLimitsOf(file.limits),

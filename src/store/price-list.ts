@@ -1,6 +1,6 @@
 /** What is on sale: at most one price of every plan, interval, commitment and currency; free plans, packs; and the limits. */
 import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
-import type { Limits } from '../domain/catalog.ts'
+import type { Catalog } from '../domain/catalog.ts'
 import {
   type FreeTerms,
   type Interval,
@@ -109,10 +109,15 @@ export async function freeTermsOf(database: Queryable, priceId: string): Promise
 /** The catalogue in force: its version, currency and limits; undefined before the first one was put in force. */
 export async function catalogInForce(
   database: Queryable,
-): Promise<{ version: string; currency: string; limits: Limits } | undefined> {
+): Promise<Pick<Catalog, 'version' | 'currency' | 'automaticTax' | 'limits'> | undefined> {
   const [row] = await run(
     orm(database)
-      .select({ version: catalog.version, currency: catalog.currency, limits: catalog.limits })
+      .select({
+        version: catalog.version,
+        currency: catalog.currency,
+        automaticTax: catalog.automaticTax,
+        limits: catalog.limits,
+      })
       .from(catalog),
   )
   return row

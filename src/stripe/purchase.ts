@@ -8,6 +8,7 @@ import {
   METADATA,
   checkoutFacts,
   instant,
+  taxOf,
   unlessMissing,
 } from './gateway.ts'
 
@@ -41,6 +42,7 @@ export function createPurchaseGateway(stripe: Stripe) {
           success_url: order.successUrl,
           cancel_url: order.cancelUrl,
           expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
+          ...taxOf(order),
           metadata,
           payment_intent_data: {
             metadata,
@@ -92,7 +94,8 @@ function pageFacts(session: Stripe.Checkout.Session): PageFacts {
     total: String(session.amount_total ?? 0),
     lines: (session.line_items?.data ?? []).map((line) => ({
       price: line.price?.id ?? '',
-      net: String(line.amount_total - line.amount_tax),
+      // where tax is inside the price it is inside both sides of what is granted: nobody gets less for it
+      net: String(line.amount_subtotal - line.amount_discount),
     })),
   }
 }
