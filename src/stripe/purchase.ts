@@ -2,15 +2,8 @@
 import type Stripe from 'stripe'
 import { stripeKey } from '../domain/id.ts'
 import type { PackPaymentFacts, PageFacts } from '../domain/purchase.ts'
-import {
-  type CheckoutFacts,
-  type CheckoutOrder,
-  METADATA,
-  checkoutFacts,
-  instant,
-  taxOf,
-  unlessMissing,
-} from './gateway.ts'
+import { instant, METADATA } from './fact.ts'
+import { type CheckoutFacts, type CheckoutOrder, checkoutFacts, taxOf, unlessMissing } from './gateway.ts'
 
 export interface PackPageOrder extends CheckoutOrder {
   quantity: number
