@@ -168,6 +168,7 @@ describe('what the catalogue sells', () => {
     assert.deepEqual(await catalogInForce(database.pool), {
       version: 'v2',
       currency: 'usd',
+      automaticTax: false,
       limits: { ...LIMITS, grantMax: '7' },
     })
     await assert.rejects(database.owner.query(`insert into catalog values (false, 'v3', 'usd', '{}')`), {
