@@ -1,4 +1,5 @@
 // The money truth of one customer, read from charges, invoices and sessions; never from counters that an update keeps.
+import { subscriptionFacts, type SubscriptionFact } from './oracle-subscription.ts'
 import { sum } from './reckon.ts'
 import type { Charge, CheckoutSession, Invoice } from './wire.ts'
 import type { World } from './world.ts'
@@ -52,7 +53,7 @@ export interface Oracle {
   uncharged: UnchargedFact[]
   /** Negative is credit. */
   balance: { currency: string | null; amount: number; taken: { invoice: string; amount: number }[] }
-  subscriptions: Record<string, unknown>[]
+  subscriptions: SubscriptionFact[]
   refunded: unknown[]
   totals: Record<string, { paid: number; refunded: number; net: number }>
 }
@@ -83,7 +84,7 @@ export function oracle(world: World, id: string): Oracle {
         .filter((entry) => entry.customer === id && entry.invoice !== null)
         .map(({ invoice, amount }) => ({ invoice: invoice ?? '', amount })),
     },
-    subscriptions: subscriptionsOf(world, id),
+    subscriptions: subscriptionFacts(world, id),
     refunded: [],
     totals,
   }
@@ -184,22 +185,4 @@ function ofSession(session: CheckoutSession): Bought {
       period: { start: session.created, end: session.created },
     })),
   }
-}
-
-function subscriptionsOf(world: World, customer: string): Oracle['subscriptions'] {
-  return world.store
-    .all('subscription')
-    .filter((sub) => sub.customer === customer)
-    .map((sub) => ({
-      id: sub.id,
-      status: sub.status,
-      cancel_at: sub.cancel_at,
-      ended_at: sub.ended_at,
-      items: sub.items.data.map((item) => ({
-        price: item.price.id,
-        quantity: item.quantity ?? 1,
-        current_period_start: item.current_period_start,
-        current_period_end: item.current_period_end,
-      })),
-    }))
 }
