@@ -46,6 +46,14 @@ export function readInstant<T extends string | undefined>(text: T): T {
   return (text === undefined ? undefined : new Date(text).toISOString()) as T
 }
 
+/** Of a price that is sold in several. */
+export const currencyInput = z
+  .string()
+  .regex(/^[a-z]{3}$/, 'an ISO 4217 code in lower case')
+  .optional()
+  .describe('the catalogue’s unless told otherwise')
+  .meta({ examples: ['eur'] })
+
 /** What credits are used for. */
 export const featureInput = z
   .string()
