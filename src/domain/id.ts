@@ -4,7 +4,7 @@
  */
 
 /** An id of ours: a prefix that tells the kind and 32 hexadecimal digits of a UUID minted by the caller. */
-export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'apr', uuid: string): string {
+export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'we' | 'apr', uuid: string): string {
   return `${prefix}_${uuid.replaceAll('-', '')}`
 }
 
