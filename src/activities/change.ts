@@ -14,7 +14,6 @@ import { decideResume } from '../domain/resume.ts'
 import { decideSubscription } from '../domain/subscription.ts'
 import type { SubscriptionFacts, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
-import { grant } from '../ledger/post.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import { findAccount } from '../store/account.ts'
 import { termsOf } from '../store/catalog-price.ts'
@@ -29,6 +28,7 @@ import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { StripeSubscription } from '../stripe/subscription-facts.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
+import { grantAndTell } from './granted.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface ChangeDeps {
@@ -153,7 +153,13 @@ async function targetOf(
   if (current?.plan === plan && current.interval === interval) return { target: current, instead: 'nothing' }
   const sold = (await listOnSale(pool)).filter((terms) => terms.kind !== 'pack' && terms.plan === plan)
   if (sold.some((terms) => terms.kind === 'free')) return { target: undefined, instead: 'free' }
-  const prices = sold.filter((terms) => terms.kind === 'plan' && terms.interval === interval) as PriceTerms[]
+  const prices = sold.filter(
+    (terms): terms is PriceTerms =>
+      terms.kind === 'plan' &&
+      terms.interval === interval &&
+      // a subscription has one currency for ever
+      (current === undefined || terms.currency === current.currency),
+  )
   const target = prices.find((terms) => terms.commitmentMonths === null)
   return { target, instead: prices.length > 0 ? 'commitment' : 'nothing' }
 }
@@ -199,7 +205,7 @@ export async function foreseeChange(deps: Seer, { subject, input }: PreviewInput
   const posted = await rehearse(pool, {
     account,
     async act(client) {
-      for (const each of plan.grants) await grant(client, grantOf(account, subject, each))
+      for (const each of plan.grants) await grantAndTell(client, grantOf(account, subject, each))
       return plan.entitlements.flatMap((month) =>
         month.dueAt > at ? [{ what: 'credits_next' as const, at: month.dueAt }] : [],
       )

@@ -43,12 +43,19 @@ export async function putOnSale(client: Queryable, lookupKeys: string[]): Promis
 /** Writes down which catalogue is in force, its limits and its reminders. */
 export async function putInForce(
   client: Queryable,
-  { version, currency, limits, dunning }: Pick<Catalog, 'version' | 'currency' | 'limits' | 'dunning'>,
+  {
+    version,
+    currency,
+    automaticTax = false,
+    limits,
+    dunning,
+  }: Pick<Catalog, 'version' | 'currency' | 'limits' | 'dunning'> & { automaticTax?: boolean },
 ): Promise<void> {
   await client.query(
-    `insert into catalog (version, currency, limits, dunning) values ($1, $2, $3, $4)
-     on conflict (only_row) do update set version = $1, currency = $2, limits = $3, dunning = $4`,
-    [version, currency, JSON.stringify(limits), JSON.stringify(dunning)],
+    `insert into catalog (version, currency, limits, automatic_tax, dunning) values ($1, $2, $3, $4, $5)
+     on conflict (only_row)
+       do update set version = $1, currency = $2, limits = $3, automatic_tax = $4, dunning = $5`,
+    [version, currency, JSON.stringify(limits), automaticTax, JSON.stringify(dunning)],
   )
 }
 

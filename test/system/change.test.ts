@@ -111,7 +111,7 @@ describe('changes of plan', function () {
       [body['plan'], pending['state'], pending['plan']],
       ['tier_2_20', 'awaiting_payment', 'tier_6_50'],
     )
-    assert.match(String(pending['payment_url']), /\/i\/in_/)
+    assert.match(String(pending['payment_url']), /^http:\/\/127\.0\.0\.1:\d+\/i\/in_/)
     assert.equal((await grants(account)).length, 1)
     // the same again changes nothing
     ok(await change(subscription, { plan: 'tier_6_50' }))
@@ -265,6 +265,23 @@ describe('changes of plan', function () {
     ]) {
       assert.equal((await change(subscription, { plan })).body['code'], code)
     }
+  })
+
+  it('paused in Stripe, nothing is collected and nothing granted: what it had lapses; resumed, it goes on', async () => {
+    const { account, subscription } = await subscribe(stack)
+    await stack.stripe.subscriptions.update(subscription, { pause_collection: { behavior: 'void' } })
+    await settled(stack)
+    assert.equal((await read(subscription))['paused'], true)
+    const refused = await change(subscription, { plan: 'tier_6_50' })
+    assert.equal(refused.body['code'], 'subscription_paused')
+    await later(35 * DAY_MS)
+    assert.deepEqual(await grants(account), ['20 first_payment'])
+    assert.equal(await balanceOf(stack, account), '0')
+    const body = ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
+    assert.equal(body['paused'], false)
+    await later(31 * DAY_MS)
+    assert.deepEqual(await grants(account), ['20 first_payment', '20 renewal'])
+    assert.deepEqual(await notices(account), ['subscription_paused'])
   })
 
   it('in Stripe’s own page, opened by a command: what is done there is seen, and what is given up there', async () => {
