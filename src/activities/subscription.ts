@@ -1,12 +1,9 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
-import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
+import { cancelCall, cancellationAnswer, decideCancel, endOf } from '../domain/cancel.ts'
+import { type Foresight, foresightOf, refusalOutcome } from '../domain/effect.ts'
 import type { Instant } from '../domain/calendar.ts'
-import {
-  type InvoiceFacts,
-  isPaidFor,
-  type Observation,
-  type SubscriptionPlan,
-} from '../domain/subscription.ts'
+import { isPaidFor } from '../domain/subscription.ts'
+import type { InvoiceFacts, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { grant } from '../ledger/post.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
@@ -15,15 +12,16 @@ import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
-import { entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
+import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror } from '../store/mirror.ts'
 import { writePayment } from '../store/payment.ts'
+import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
 import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
 import { postingKey } from '../domain/id.ts'
-import type { CommandAnswer } from '../workflows/message.ts'
+import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { refusalOf, translated } from './translate.ts'
 
@@ -65,28 +63,32 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       }
       const invoices = await gateway.invoices(id)
       const { written, pending } = await entitlementsOf(pool, id)
+      const { settled, owed } = await settlementsOf(pool, id)
       const posted = await knownKeys(
         pool,
         account,
         invoices.flatMap((invoice) => invoice.lines.map((line) => postingKey.invoiceLine(line.id))),
       )
-      const known = [...posted, ...written]
+      const known = [...posted, ...written, ...settled]
       const open = unsettledInvoices(invoices, new Set(known))
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const terms = await termsOf(pool, [...prices])
-      return { at, events, observation: { at, subscription, invoices: open, terms, known, pending } }
+      return { at, events, observation: { at, subscription, invoices: open, terms, known, pending, owed } }
     },
 
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
     async applySubscription(input: { plan: SubscriptionPlan; events: string[] }): Promise<{ role: string }> {
-      const { payments, entitlements, grants, mirror } = input.plan
+      // a workflow that began under an earlier version says nothing of settlements
+      const { payments, entitlements, grants, settlements = [], cuts = [], mirror } = input.plan as KeptPlan
       const { role, due } = await transaction(pool, async (client) => {
         await lockWallet(client, mirror.account)
         for (const payment of payments) {
           await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
         }
         await writeEntitlements(client, mirror.account, mirror.id, entitlements)
+        await cutEntitlements(client, cuts)
+        await writeSettlements(client, mirror.account, mirror.id, settlements)
         for (const step of grants) {
           const { occurredAt } = await grant(client, {
             account: mirror.account,
@@ -134,24 +136,27 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
     async cancelSubscription(input: { subscription: string; command: string }): Promise<CommandAnswer> {
       const given = (await readCommand(pool, input.command))?.answer
       if (given !== undefined) return given
-      const before = await gateway.subscription(input.subscription)
-      const decision = decideCancel(before)
-      if (decision === 'cancel') {
-        let after: StripeSubscription
-        try {
-          after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
-        } catch (error) {
-          const refusal = refusalOf(error)
-          if (refusal === undefined) throw error
-          return await finishCommand(pool, input.command, {
-            state: 'refused',
-            statusCode: 502,
-            result: refusal,
-          })
-        }
-        return await finishCommand(pool, input.command, cancellationAnswer(after))
+      const decision = decideCancel(
+        await gateway.subscription(input.subscription),
+        cancelCall(input.subscription),
+      )
+      if ('refused' in decision) return await finishCommand(pool, input.command, refusalOutcome(decision))
+      if (decision.already) {
+        return await finishCommand(pool, input.command, cancellationAnswer(decision.cancelAt))
       }
-      return await finishCommand(pool, input.command, decision)
+      let after: StripeSubscription
+      try {
+        after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
+      } catch (error) {
+        const refusal = refusalOf(error)
+        if (refusal === undefined) throw error
+        return await finishCommand(pool, input.command, {
+          state: 'refused',
+          statusCode: 502,
+          result: refusal,
+        })
+      }
+      return await finishCommand(pool, input.command, cancellationAnswer(endOf(after)))
     },
 
     /** Shows a person what stopped, and parks the events that cannot be worked off. */
@@ -171,13 +176,30 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
   })
 }
 
-/** Invoices that still decide something: not settled, or paid with a line that has no posting or entitlement. */
+/** A plan as it may come from a workflow that was made with an earlier version of this program. */
+type KeptPlan = Omit<SubscriptionPlan, 'settlements' | 'cuts'> & Partial<SubscriptionPlan>
+
+/** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */
 function unsettledInvoices(invoices: InvoiceFacts[], known: Set<string>): InvoiceFacts[] {
+  const settled = (invoice: string) => {
+    const prefix = postingKey.proration(invoice, '')
+    return [...known].some((key) => key.startsWith(prefix))
+  }
   return invoices.filter((invoice) => {
     if (invoice.status !== 'paid') return invoice.status === 'draft' || invoice.status === 'open'
-    return invoice.lines.some(
-      (line) =>
-        !known.has(postingKey.invoiceLine(line.id)) && !known.has(postingKey.entitlement(line.id, 11)),
+    return invoice.lines.some((line) =>
+      line.proration
+        ? !settled(invoice.id)
+        : !known.has(postingKey.invoiceLine(line.id)) && !known.has(postingKey.entitlement(line.id, 11)),
     )
   })
+}
+
+/** What a cancel command would do. */
+export async function foreseeCancel(
+  { pool, gateway }: Pick<SubscriptionDeps, 'pool' | 'gateway'>,
+  { subject }: PreviewInput,
+): Promise<Foresight> {
+  const at = await businessNow(pool)
+  return foresightOf(at, decideCancel(await gateway.subscription(subject), cancelCall(subject)))
 }

@@ -14,6 +14,10 @@ export const postingKey = {
   invoiceLine: (line: string) => `invoice_line:${line}`,
   /** One month of a paid year: 0 to 11. */
   entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
+  /** The net of all prorations of one paid invoice, for the price that it changed to. */
+  proration: (invoice: string, price: string) => `proration:${invoice}:${price}`,
+  /** One month of it, when that price is a year's. */
+  prorationMonth: (invoice: string, price: string, index: number) => `proration:${invoice}:${price}:${index}`,
   /** One month of a free plan: counted from the account's first enrolment in the group, so each is granted once. */
   freeMonth: (group: string, index: number) => `free:${group}:${index}`,
   /** What was paid for an order of packs. */
@@ -119,6 +123,8 @@ export const workflowId = {
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
+  /** Every preview is one of its own: two who ask at once may see two different moments. */
+  preview: (uuid: string) => `preview/${uuid}`,
 } as const
 
 /** Whether an id, or the workflow of the same id, is a free plan's. */

@@ -142,6 +142,7 @@ export const subscription = pgTable('subscription', {
   createdAt: instant('created_at').notNull(),
   metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
   keptBy: text('kept_by'),
+  pendingChange: jsonb('pending_change'),
 })
 
 export const entitlement = pgTable('entitlement', {
@@ -155,7 +156,8 @@ export const entitlement = pgTable('entitlement', {
   expiresAt: instant('expires_at'),
   source: jsonb('source').$type<Texts>().notNull(),
   grantedAt: instant('granted_at'),
-  carry: numeric('carry').notNull().default('0'),
+  carry: numeric('carry').default('0'),
+  cut: credits('cut').notNull().default('0'),
 })
 
 export const payment = pgTable('payment', {

@@ -5,7 +5,7 @@
 import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
 import { stripeKey } from '../domain/id.ts'
-import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription.ts'
+import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
 
 /** The API version this code was written against. Webhook endpoints are created with it. */
 export const API_VERSION = '2026-10-28.endive'

@@ -2,4 +2,5 @@
 export { checkout } from './checkout.ts'
 export { duty } from './duty.ts'
 export { free } from './free.ts'
+export { preview } from './preview.ts'
 export { subscription } from './subscription.ts'

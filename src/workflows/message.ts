@@ -11,6 +11,7 @@ export const WORKFLOW = {
   checkout: 'checkout',
   free: 'free',
   duty: 'duty',
+  preview: 'preview',
 } as const
 
 /** Why a workflow was woken. Only a hint for the reader of the history: the run observes for itself. */
@@ -75,6 +76,15 @@ export type FreeInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift' | 'clean'
+}
+
+/** Asks what a command would do. Ids and codes only, as in every history. */
+export interface PreviewInput {
+  operation: Operation
+  /** id of the workflow that would carry it out */
+  subject: string
+  /** what the command's row would hold, and what else the rows hold that acting writes first */
+  input: Record<string, string>
 }
 
 /** What an operator filters by. Typed, ids only, never personal data (search attributes are not encrypted). */
