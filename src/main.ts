@@ -18,11 +18,13 @@ import { createFreeActivities } from './activities/free.ts'
 import { createPreviewActivities } from './activities/preview.ts'
 import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
+import { createTopUpActivities } from './activities/top-up.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
+import { createPaymentGateway } from './stripe/payment.ts'
 import { createPriceGateway } from './stripe/price.ts'
 import { createPurchaseGateway } from './stripe/purchase.ts'
 import { ATTRIBUTE } from './workflows/message.ts'
@@ -96,6 +98,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
         ...createPurchaseActivities({ pool, purchases }),
+        ...createTopUpActivities({ pool, payments: createPaymentGateway(stripeApi), purchases, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
         ...createPreviewActivities({ pool, gateway }),

@@ -2,7 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { Refusal } from '../domain/error.ts'
-import { type Command, type Outcome, readCommand } from '../store/command.ts'
+import { type Command, isOwned, type Outcome, readCommand } from '../store/command.ts'
 import { sendCommand } from '../workflows/owner.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { describeFailure } from './failure.ts'
@@ -70,7 +70,7 @@ export async function carryOut(
 ): Promise<Outcome | undefined> {
   if (command.answer !== undefined) return command.answer
   const { id, owner, operation } = command
-  if (owner === null || operation === 'create') throw new Error(`no workflow carries out ${operation}`)
+  if (owner === null || !isOwned(operation)) throw new Error(`no workflow carries out ${operation}`)
   request.trace['workflow'] = owner
   if (reach === undefined) return undefined
   try {

@@ -7,7 +7,7 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify
 import { z } from 'zod'
 import type { Foresight } from '../domain/effect.ts'
 import { idFrom } from '../domain/id.ts'
-import { type Command, type CommandInput, finishCommand, insertCommand } from '../store/command.ts'
+import { type Command, type CommandInput, finishCommand, insertCommand, isOwned } from '../store/command.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import { type Client, type Queryable, transaction } from '../store/connect.ts'
 import { keepReply, readReply, type Reply } from '../store/reply.ts'
@@ -134,7 +134,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
     },
     refusalLeaves: 'nothing',
   })
-  if (owner === null || operation === 'create' || begun.refusal !== null) return begun
+  if (owner === null || !isOwned(operation) || begun.refusal !== null) return begun
   const asked = await askWorkflow(reach, request, {
     operation,
     subject: owner,

@@ -27,6 +27,8 @@ import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
+import { topUpRoutes } from './top-up.ts'
+import { watchTopUps } from './top-up-watch.ts'
 import { webhookRoutes } from './webhooks.ts'
 
 export type { ApiDeps } from './api.ts'
@@ -122,12 +124,15 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   await describeApi(app)
   accountRoutes(app, deps)
   ledgerRoutes(app, deps)
-  spendRoutes(app, deps)
+  const watch = watchTopUps(deps)
+  app.addHook('onClose', () => watch.close())
+  spendRoutes(app, deps, watch)
   holdRoutes(app, deps)
   grantRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
   purchaseRoutes(app, deps)
+  topUpRoutes(app, deps, watch)
   commandRoutes(app, deps)
   healthRoutes(app, deps)
   await app.register(async (scope) => webhookRoutes(scope, deps))

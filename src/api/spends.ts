@@ -23,6 +23,7 @@ import {
   overdraftInput,
   reasonInput,
 } from './schema.ts'
+import type { TopUpWatch } from './top-up-watch.ts'
 
 const spendInput = z
   .strictObject({
@@ -112,7 +113,7 @@ const reversalView = z
   })
 
 /** Registers the routes. */
-export function spendRoutes(app: Api, { pool }: ApiDeps): void {
+export function spendRoutes(app: Api, { pool }: ApiDeps, watch: TopUpWatch): void {
   // spends that wait in this process at the same moment share a round trip
   const queue = new SpendQueue(pool)
 
@@ -158,6 +159,7 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
         })
       }
       const { replayed, ...result } = await queue.spend(input)
+      watch.seen(input.account, result.balance)
       markReplayed(reply, replayed)
       return result
     },

@@ -24,6 +24,7 @@ export type RefusalCode =
   | 'instant_not_over'
   | 'insufficient_credits'
   | 'pack_not_found'
+  | 'payment_method_missing'
   | 'plan_not_found'
   | 'purchase_day_limit'
   | 'purchase_limit'
@@ -37,6 +38,7 @@ export type RefusalCode =
   | 'subscription_exists'
   | 'subscription_not_found'
   | 'subscription_not_started'
+  | 'top_up_not_found'
 
 /** A business refusal. `detail` is for the person who reads it; `data` carries facts for programs. No personal data. */
 export class Refusal extends Error {

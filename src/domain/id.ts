@@ -147,6 +147,11 @@ export function approvalOf(owner: string): string | undefined {
   return owner.startsWith('approval/') ? owner.slice('approval/'.length) : undefined
 }
 
+/** The order by which the customer pays himself what a top-up could not charge: one an attempt. */
+export function orderOfTopUp(attempt: string): string {
+  return attempt.replace(/^top_/, 'ord_')
+}
+
 /** The account that a top-up workflow's id names, if it is one. */
 export function toppedUp(owner: string): string | undefined {
   return owner.startsWith('topup/') ? owner.slice('topup/'.length) : undefined

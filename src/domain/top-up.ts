@@ -77,7 +77,15 @@ export type TopUpPlan =
   | { step: 'look_up' }
   /** Stripe was never asked, or will not know any more: nothing was charged */
   | { step: 'give_up' }
-  | { step: 'settle'; payment: string; amountMinor: string; currency: string; paidAt: Instant; credits: string; key: string }
+  | {
+      step: 'settle'
+      payment: string
+      amountMinor: string
+      currency: string
+      paidAt: Instant
+      credits: string
+      key: string
+    }
   /** `declines` in a row so far, 0 when it is an earlier generation's and does not count */
   | {
       step: 'declined'

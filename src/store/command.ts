@@ -16,8 +16,16 @@ export interface Outcome {
   result: Record<string, unknown>
 }
 
-/** What a workflow carries out; and `create`, which the API's own transaction does. */
-export type CommandOperation = 'open' | 'cancel' | 'create'
+/** What a workflow carries out. */
+export type OwnedOperation = 'open' | 'cancel'
+
+/** And what the API's own transaction does. */
+export type CommandOperation = OwnedOperation | 'create' | 'set_top_up'
+
+/** Whether a workflow carries it out. */
+export function isOwned(operation: CommandOperation): operation is OwnedOperation {
+  return operation !== 'create' && operation !== 'set_top_up'
+}
 
 /** A command as it stands. No `answer`: it is pending. */
 export interface Command {
@@ -160,7 +168,7 @@ export async function finishCommand(database: Queryable, id: string, outcome: Ou
 export interface PendingCommand {
   id: string
   owner: string
-  operation: 'open' | 'cancel'
+  operation: OwnedOperation
   /** how often it was taken from here, this time included */
   attempts: number
 }

@@ -20,6 +20,7 @@ import type { Limits } from '../domain/catalog.ts'
 import type { OrderState } from '../domain/checkout.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
 import type { Scope } from './api-key.ts'
+import type { CommandOperation } from './command.ts'
 import type { Client, Queryable } from './connect.ts'
 
 /** A query builder over a pool, or over a client inside a transaction. */
@@ -169,6 +170,7 @@ export const payment = pgTable('payment', {
   currency: text('currency').notNull(),
   paidAt: instant('paid_at').notNull(),
   orderId: text('order_id'),
+  topUpId: text('top_up_id'),
 })
 
 export const inbox = pgTable('processed_webhook_events', {
@@ -193,7 +195,7 @@ export const inbox = pgTable('processed_webhook_events', {
 export const command = pgTable('command', {
   id: text('id').primaryKey(),
   scope: text('scope').notNull(),
-  operation: text('operation').$type<'open' | 'cancel' | 'create'>().notNull(),
+  operation: text('operation').$type<CommandOperation>().notNull(),
   key: text('key').notNull(),
   requestHash: text('request_hash').notNull(),
   owner: text('owner'),

@@ -11,7 +11,11 @@ import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-fac
 export const API_VERSION = '2026-10-28.endive'
 
 /** Metadata that ties Stripe's objects to ours. */
-export const METADATA = { account: 'perennial_account', order: 'perennial_order' } as const
+export const METADATA = {
+  account: 'perennial_account',
+  order: 'perennial_order',
+  topUp: 'perennial_top_up',
+} as const
 
 /**
  * A client with time-outs set. The client's own retries are off: Temporal retries, with the same key, and shows it.

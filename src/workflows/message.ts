@@ -10,6 +10,7 @@ export const WORKFLOW = {
   subscription: 'subscription',
   checkout: 'checkout',
   free: 'free',
+  topUp: 'topUp',
   duty: 'duty',
   preview: 'preview',
 } as const
@@ -73,6 +74,9 @@ export type CheckoutInput = EntityInput
 
 /** Arguments of a free plan's workflow. */
 export type FreeInput = EntityInput
+
+/** Arguments of an account's automatic top-up. */
+export type TopUpInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift' | 'clean'

@@ -6,6 +6,7 @@ import type { DutyActivities } from '../activities/duty.ts'
 import type { FreeActivities } from '../activities/free.ts'
 import type { PreviewActivities } from '../activities/preview.ts'
 import type { PurchaseActivities } from '../activities/purchase.ts'
+import type { TopUpActivities } from '../activities/top-up.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
 
 /** Every activity says every two seconds that it is alive: one whose worker died is started again this soon. */
@@ -45,6 +46,7 @@ const asking = {
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
+export const topUpActivities = proxyActivities<TopUpActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
 export const previewActivities = proxyActivities<PreviewActivities>(asking)
