@@ -90,7 +90,9 @@ export function spendNamed(id: string): { account: string; seq: string } | undef
 
 /** Idempotency keys of Stripe calls: the thing to be made, so that a retry by anybody makes it once. */
 export const stripeKey = {
-  customer: (account: string) => `perennial:customer:${account}`,
+  /** The account's first customer, or the one that follows as many deleted ones. */
+  customer: (account: string, ordinal: number) =>
+    ordinal === 1 ? `perennial:customer:${account}` : `perennial:customer:${account}:${ordinal}`,
   checkout: (order: string) => `perennial:checkout:${order}`,
   product: (product: string) => `perennial:product:${product}`,
   price: (lookupKey: string) => `perennial:price:${lookupKey}`,
@@ -125,6 +127,7 @@ export const workflowId = {
   checkout: (order: string) => `checkout/${order}`,
   topUp: (account: string) => `topup/${account}`,
   approval: (approval: string) => `approval/${approval}`,
+  customer: (customer: string) => `customer/${customer}`,
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
@@ -155,4 +158,9 @@ export function orderOfTopUp(attempt: string): string {
 /** The account that a top-up workflow's id names, if it is one. */
 export function toppedUp(owner: string): string | undefined {
   return owner.startsWith('topup/') ? owner.slice('topup/'.length) : undefined
+}
+
+/** The customer in Stripe that a customer workflow's id names, if it is one. */
+export function customerOf(owner: string): string | undefined {
+  return owner.startsWith('customer/') ? owner.slice('customer/'.length) : undefined
 }

@@ -123,10 +123,13 @@ describe('/v1/purchases', () => {
         buy(account, { quantity: 30 }, {}, index % 2 === 0 ? api : other),
       ),
     )
-    assert.deepEqual(codes(answers).sort(), [
-      ...Array.from({ length: 3 }, () => 'bought'),
-      ...Array.from({ length: 7 }, () => 'purchase_day_limit'),
-    ])
+    assert.deepEqual(
+      codes(answers).sort((a, b) => `${a}`.localeCompare(`${b}`)),
+      [
+        ...Array.from({ length: 3 }, () => 'bought'),
+        ...Array.from({ length: 7 }, () => 'purchase_day_limit'),
+      ],
+    )
     assert.equal(await bought(account), '90000')
     const { status, body } = await buy(account, { quantity: 11 })
     assert.deepEqual([status, body.limit, body.left], [409, '100000', '10000'])

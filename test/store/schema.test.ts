@@ -22,6 +22,8 @@ const ELSEWHERE = [
   'top_up',
   'top_up_attempt',
   'settlement',
+  'stray_object',
+  'stripe_customer',
   'wallet',
   'webhook_endpoint',
 ]
