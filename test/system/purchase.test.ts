@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type Stripe from 'stripe'
 import { CHECKOUT_OPEN_MS } from '../../src/domain/checkout.ts'
-import { assertBooks } from '../support/ledger.ts'
+import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import { balanceOf, eventually, settled, type Stack, startStack } from '../support/stack.ts'
 import { deliver, settledEvent } from '../support/webhook.ts'
 
@@ -219,6 +219,50 @@ describe('packs of credits, bought through two APIs', function () {
     assert.equal((await read(first.id)).status, 'abandoned')
     await isOver(first.id)
     assert.equal((await more()).status, 201)
+  })
+
+  it('paid by a bank debit are granted days later, when the money has come, and not when it has not', async () => {
+    const account = await newAccount()
+    const good = await order(account)
+    const bad = await order(account, { pack: 'credits_25' })
+    await pay(good.session, { method: 'bank_debit' })
+    await pay(bad.session, { method: 'bank_debit', outcome: 'fails' })
+    await settled(stack)
+    for (const { id } of [good, bad]) assert.equal((await read(id)).status, 'processing')
+    assert.equal(await balanceOf(stack, account), '0')
+    // nobody tells: its own deadline finds it
+    await stack.control('webhooks', { drop: {} })
+    await stack.clock.advance(stack.clock.now() + 8 * DAY_MS)
+    assert.equal((await read(good.id)).granted, '10')
+    assert.equal((await read(bad.id)).status, 'failed')
+    assert.equal(await balanceOf(stack, account), '10')
+    for (const { id } of [good, bad]) await isOver(id)
+    const kinds = (await notices(account)).map(({ kind }) => kind)
+    assert.deepEqual(kinds.sort(), ['purchase_completed', 'purchase_failed'])
+  })
+
+  it('bought with codes are granted as what is paid: half for half, and nothing for nothing', async () => {
+    const account = await newAccount()
+    for (const percent_off of [50, 100]) {
+      const { id } = await stack.stripe.coupons.create({ percent_off, duration: 'once' })
+      const promotion = { type: 'coupon' as const, coupon: id }
+      await stack.stripe.promotionCodes.create({ promotion, code: `OFF${percent_off}` })
+    }
+    const half = await order(account, { quantity: 3 })
+    const free = await order(account, { quantity: 3 })
+    await pay(half.session, { promotion_code: 'OFF50' })
+    await pay(free.session, { promotion_code: 'OFF100' })
+    await settled(stack)
+    assert.equal(await balanceOf(stack, account), '15')
+    const paid = await read(half.id)
+    assert.deepEqual([paid.status, paid.granted, paid.payment?.amount_minor], ['paid', '15', '1500'])
+    const nothing = await read(free.id)
+    assert.deepEqual([nothing.status, nothing.granted], ['paid', '0'])
+    assert.deepEqual([nothing.payment?.id, nothing.payment?.amount_minor], [free.session, '0'])
+    assert.deepEqual(
+      (await grants(account)).map(({ key }) => key),
+      [`purchase:${half.id}`],
+    )
   })
 
   it('paid after they had ended are granted, marked late, and shown to a person for approval', async () => {
