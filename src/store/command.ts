@@ -17,7 +17,7 @@ export interface Outcome {
 }
 
 /** What a workflow carries out. */
-export type OwnedOperation = 'open' | 'cancel'
+export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw'
 
 /** And what the API's own transaction does. */
 export type CommandOperation = OwnedOperation | 'create' | 'set_top_up'

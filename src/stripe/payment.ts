@@ -3,7 +3,8 @@ import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { ChargeFacts } from '../domain/top-up.ts'
-import { instant, METADATA, unlessMissing } from './gateway.ts'
+import { instant, METADATA } from './fact.ts'
+import { unlessMissing } from './gateway.ts'
 
 export interface ChargeOrder {
   account: string

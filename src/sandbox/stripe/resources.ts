@@ -1,5 +1,7 @@
 // Every resource the simulator has. A new one is a file and a line here.
 import type { Resource } from './router.ts'
+import { billingPortal } from './resource/billing-portal.ts'
+import { balanceTransaction } from './resource/balance-transaction.ts'
 import { charge } from './resource/charge.ts'
 import { checkoutSession } from './resource/checkout-session.ts'
 import { coupon } from './resource/coupon.ts'
@@ -15,6 +17,7 @@ import { product } from './resource/product.ts'
 import { promotionCode } from './resource/promotion-code.ts'
 import { setupIntent } from './resource/setup-intent.ts'
 import { subscription } from './resource/subscription.ts'
+import { subscriptionSchedule } from './resource/subscription-schedule.ts'
 import { taxRate } from './resource/tax-rate.ts'
 import { webhookEndpoint } from './resource/webhook-endpoint.ts'
 
@@ -25,6 +28,8 @@ export const resources: Resource[] = [
   price,
   checkoutSession,
   subscription,
+  subscriptionSchedule,
+  billingPortal,
   invoiceItem,
   invoice,
   invoicePayment,
@@ -34,6 +39,7 @@ export const resources: Resource[] = [
   coupon,
   promotionCode,
   taxRate,
+  balanceTransaction,
   event,
   webhookEndpoint,
 ]
