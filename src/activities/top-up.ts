@@ -32,6 +32,7 @@ import {
 import type { PaymentGateway } from '../stripe/payment.ts'
 import type { PurchaseGateway } from '../stripe/purchase.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
+import { reckonsTax } from './checkout.ts'
 import { translated } from './translate.ts'
 
 export interface TopUpDeps {
@@ -87,7 +88,7 @@ export function createTopUpActivities({ pool, payments, purchases, reach }: TopU
       return await transaction(pool, async (client) => {
         const before = await readTopUpFacts(client, account)
         if (before === undefined) return null
-        const order = await observeOrder(client, account, before.settings.pack)
+        const order = await observeOrder(client, account, before.settings)
         // read after the lock
         const facts = await readTopUpFacts(client, account)
         if (facts === undefined) return null
@@ -130,7 +131,16 @@ export function createTopUpActivities({ pool, payments, purchases, reach }: TopU
       if (written === undefined) throw new Error(`there is no order ${order}`)
       const price = written.terms.priceId
       const expiresAt = addMs(written.createdAt, TOP_UP_PAGE_OPEN_MS)
-      const page = await purchases.openPage({ ...asked, order, account, customer, price, expiresAt })
+      const automaticTax = await reckonsTax(pool)
+      const page = await purchases.openPage({
+        ...asked,
+        order,
+        account,
+        customer,
+        price,
+        automaticTax,
+        expiresAt,
+      })
       await keepSession(pool, order, { ...page, price })
       await wakeOwner(reach, workflowId.checkout(order), { reason: 'top_up' })
       return page.url

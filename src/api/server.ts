@@ -23,6 +23,7 @@ import { holdRoutes } from './holds.ts'
 import { requireIdempotencyKey } from './idempotency.ts'
 import { LazyLog } from './lazy-log.ts'
 import { ledgerRoutes } from './ledger.ts'
+import { noticeRoutes } from './notices.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
@@ -30,6 +31,7 @@ import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { topUpRoutes } from './top-up.ts'
 import { watchTopUps } from './top-up-watch.ts'
+import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookRoutes } from './webhooks.ts'
 
 export type { ApiDeps } from './api.ts'
@@ -136,6 +138,8 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   purchaseRoutes(app, deps)
   topUpRoutes(app, deps, watch)
   commandRoutes(app, deps)
+  noticeRoutes(app, deps)
+  webhookEndpointRoutes(app, deps)
   healthRoutes(app, deps)
   await app.register(async (scope) => webhookRoutes(scope, deps))
   await serveDocs(app)

@@ -19,12 +19,20 @@ export interface Outcome {
 /** What a workflow carries out. */
 export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw'
 
-/** And what the API's own transaction does. */
-export type CommandOperation = OwnedOperation | 'create' | 'set_top_up'
+/** That, and what the API's own transaction does. */
+export type CommandOperation =
+  | OwnedOperation
+  | 'create'
+  | 'set_top_up'
+  | 'update_endpoint'
+  | 'rotate_secret'
+  | 'resend'
+
+const OWN: CommandOperation[] = ['create', 'set_top_up', 'update_endpoint', 'rotate_secret', 'resend']
 
 /** Whether a workflow carries it out. */
 export function isOwned(operation: CommandOperation): operation is OwnedOperation {
-  return operation !== 'create' && operation !== 'set_top_up'
+  return !OWN.includes(operation)
 }
 
 /** A command as it stands. No `answer`: it is pending. */

@@ -53,7 +53,6 @@ function seen(
     order: {
       terms: PACK_TERMS,
       limits: {
-        grantMax: '1',
         purchaseMin: '500',
         purchaseMax: '50000',
         purchaseDayMax: '100000',
