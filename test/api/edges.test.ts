@@ -17,12 +17,19 @@ const NEEDED: Record<string, Scope> = {
   'get /v1/catalog': 'read',
   'get /v1/commands/{id}': 'read',
   'get /v1/holds/{hold}': 'read',
+  'get /v1/notices': 'read',
+  'get /v1/notices/{notice}': 'read',
+  'get /v1/notices/{notice}/deliveries': 'read',
+  'get /v1/notices/{notice}/preview': 'read',
   'get /v1/purchases': 'read',
   'get /v1/purchases/{id}': 'read',
   'get /v1/spends/{spend}': 'read',
   'get /v1/subscriptions': 'read',
   'get /v1/subscriptions/{id}': 'read',
   'get /v1/subscriptions/{id}/pending_change': 'read',
+  'get /v1/webhook_endpoints': 'read',
+  'get /v1/webhook_endpoints/{endpoint}': 'read',
+  'get /v1/webhook_endpoints/{endpoint}/deliveries': 'read',
   'post /v1/accounts': 'accounts',
   'post /v1/accounts/{account}/holds': 'spend',
   'post /v1/accounts/{account}/spend': 'spend',
@@ -36,6 +43,10 @@ const NEEDED: Record<string, Scope> = {
   'post /v1/subscriptions/{id}/cancel': 'subscriptions',
   'post /v1/subscriptions/{id}/change': 'subscriptions',
   'post /v1/subscriptions/{id}/resume': 'subscriptions',
+  'post /v1/webhook_endpoints': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}/deliveries/{delivery}/resend': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}/rotate_secret': 'webhooks',
 }
 
 describe('every route, at its edges', () => {
@@ -59,7 +70,7 @@ describe('every route, at its edges', () => {
       const needed = NEEDED[`${method} ${path}`]
       for (const [scope, key] of keys) {
         const answer = await api.send({
-          method: method.toUpperCase() as 'GET',
+          method: method === 'delete' ? 'DELETE' : method === 'get' ? 'GET' : 'POST',
           url: path.replaceAll(/\{\w+\}/g, 'acc_0'),
           headers: { authorization: `Bearer ${key}`, 'idempotency-key': 'k' },
         })

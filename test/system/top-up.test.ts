@@ -169,7 +169,7 @@ describe('automatic top-up', function () {
     const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
     const storm = async () => {
       const wake = () => wakeOwner(reach, workflowId.topUp(account), { reason: 'low_balance' })
-      for (let round = 0; round < 10; round += 1) await Promise.all(Array.from({ length: 100 }, wake))
+      for (let round = 0; round < 10; round += 1) await Promise.allSettled(Array.from({ length: 100 }, wake))
       await settled(stack)
     }
     await useUnseen(account, '9', 'low')
