@@ -10,6 +10,7 @@ import {
   Worker,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
+import { createApprovalActivities } from './activities/approval.ts'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
 import { createDriftActivities } from './activities/drift.ts'
@@ -91,6 +92,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createSubscriptionActivities({ pool, gateway, reach }),
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, reach }),
+        ...createApprovalActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
       },

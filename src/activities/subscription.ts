@@ -2,8 +2,10 @@
 import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
 import type { Instant } from '../domain/calendar.ts'
 import {
+  hasEnded,
   type InvoiceFacts,
   isPaidFor,
+  type Mirror,
   type Observation,
   type SubscriptionPlan,
 } from '../domain/subscription.ts'
@@ -11,10 +13,11 @@ import { grant } from '../ledger/post.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
+import { requestApproval } from '../store/approval.ts'
 import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
-import { type Pool, transaction } from '../store/connect.ts'
+import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
@@ -22,7 +25,8 @@ import { keepMirror } from '../store/mirror.ts'
 import { writePayment } from '../store/payment.ts'
 import { businessNow } from '../clock.ts'
 import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
-import { postingKey } from '../domain/id.ts'
+import { SYSTEM } from '../domain/approval.ts'
+import { approvalKey, postingKey, workflowId } from '../domain/id.ts'
 import type { CommandAnswer } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { refusalOf, translated } from './translate.ts'
@@ -79,9 +83,12 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
     },
 
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
-    async applySubscription(input: { plan: SubscriptionPlan; events: string[] }): Promise<{ role: string }> {
+    async applySubscription(input: {
+      plan: SubscriptionPlan
+      events: string[]
+    }): Promise<{ role: string; settled: boolean }> {
       const { payments, entitlements, grants, mirror } = input.plan
-      const { role, due } = await transaction(pool, async (client) => {
+      const { role, settled, owners } = await transaction(pool, async (client) => {
         await lockWallet(client, mirror.account)
         for (const payment of payments) {
           await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
@@ -102,7 +109,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
           })
           await markGranted(client, step.key, occurredAt)
         }
-        const { role, changed } = await keepMirror(client, mirror)
+        const { role, unsettled, changed } = await keepMirror(client, mirror)
         if (changed !== undefined) {
           await recordAudit(client, {
             account: mirror.account,
@@ -115,15 +122,17 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         }
         await settle(client, input.events)
         // whichever run raised it: what was wrong is right again
-        if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
-        const due = isPaidFor(mirror.status)
+        if (mirror.attention === null && !unsettled) await resolveAlert(client, 'needs_attention', mirror.id)
+        // free plans are there again
+        const owners = isPaidFor(mirror.status)
           ? []
           : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
-        return { role, due }
+        if (unsettled && !hasEnded(mirror.status)) owners.push(...(await askAboutDuplicate(client, mirror)))
+        return { role, settled: !unsettled, owners }
       })
-      // Free plans are there again. After the commit, and whoever repeats this wakes them once more.
-      for (const owner of due) await wakeOwner(reach, owner, { reason: 'paid_ended' })
-      return { role }
+      // After the commit; who is not woken is found by the adopt duty.
+      for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
+      return { role, settled }
     },
 
     async settleEvents({ events }: { events: string[] }): Promise<void> {
@@ -169,6 +178,19 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       )
     },
   })
+}
+
+/** Asks a person about a second live subscription, once. @returns the new workflow that waits for the answer */
+async function askAboutDuplicate(client: Client, { id, account, plan, group }: Mirror): Promise<string[]> {
+  const asked = await requestApproval(client, {
+    kind: 'duplicate_subscription',
+    account,
+    plan: { subscription: id, plan, planGroup: group },
+    key: approvalKey.duplicateSubscription(id),
+    requestedBy: SYSTEM,
+    reasonCode: 'duplicate_subscription',
+  })
+  return asked.isNew ? [workflowId.approval(asked.id)] : []
 }
 
 /** Invoices that still decide something: not settled, or paid with a line that has no posting or entitlement. */

@@ -70,7 +70,7 @@ export async function carryOut(
 ): Promise<Outcome | undefined> {
   if (command.answer !== undefined) return command.answer
   const { id, owner, operation } = command
-  if (owner === null || operation === 'create') throw new Error(`no workflow carries out ${operation}`)
+  if (owner === null) throw new Error(`no workflow carries out ${operation}`)
   request.trace['workflow'] = owner
   if (reach === undefined) return undefined
   try {
@@ -95,7 +95,7 @@ function viewOf(command: Command): z.infer<typeof commandView> {
     object: 'command',
     operation: command.operation,
     state: command.answer?.state ?? 'pending',
-    subject: command.input['subscription'] ?? command.input['account'] ?? null,
+    subject: command.input['subscription'] ?? command.input['approval'] ?? command.input['account'] ?? null,
     status_code: command.answer?.statusCode ?? null,
     result: command.answer?.result ?? null,
     created_at: command.createdAt.toISOString(),

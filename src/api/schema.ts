@@ -90,7 +90,9 @@ export const EXAMPLE = {
   spend: 'spd_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_2',
   posting: 'pst_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_3',
   lot: 'lot_5e2a7c9d1b3f4860a4d6e8f0b2c49175',
+  approval: 'apr_7b3c1f9e5d2a4860b8c4e6d0f2a19375',
   actor: 'key_0f3a9c1e5b7d2468',
+  otherActor: 'key_8d2e6b4f0a1c3957',
   at: '2026-11-23T10:00:00.000Z',
   later: '2026-12-23T10:00:00.000Z',
 } as const

@@ -16,8 +16,8 @@ export interface Outcome {
   result: Record<string, unknown>
 }
 
-/** What a workflow carries out; and `create`, which the API's own transaction does. */
-export type CommandOperation = 'open' | 'cancel' | 'create'
+/** What a workflow carries out; and `create` and `adjust`, which the API's own transaction does. */
+export type CommandOperation = 'open' | 'cancel' | 'approve' | 'reject' | 'create' | 'adjust'
 
 /** A command as it stands. No `answer`: it is pending. */
 export interface Command {
@@ -160,7 +160,7 @@ export async function finishCommand(database: Queryable, id: string, outcome: Ou
 export interface PendingCommand {
   id: string
   owner: string
-  operation: 'open' | 'cancel'
+  operation: Exclude<CommandOperation, 'create' | 'adjust'>
   /** how often it was taken from here, this time included */
   attempts: number
 }

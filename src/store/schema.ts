@@ -19,6 +19,7 @@ import {
 import type { Limits } from '../domain/catalog.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
 import type { Scope } from './api-key.ts'
+import type { CommandOperation } from './command.ts'
 import type { Client, Queryable } from './connect.ts'
 
 /** A query builder over a pool, or over a client inside a transaction. */
@@ -183,7 +184,7 @@ export const inbox = pgTable('processed_webhook_events', {
 export const command = pgTable('command', {
   id: text('id').primaryKey(),
   scope: text('scope').notNull(),
-  operation: text('operation').$type<'open' | 'cancel' | 'create'>().notNull(),
+  operation: text('operation').$type<CommandOperation>().notNull(),
   key: text('key').notNull(),
   requestHash: text('request_hash').notNull(),
   owner: text('owner'),

@@ -10,6 +10,7 @@ export const WORKFLOW = {
   subscription: 'subscription',
   checkout: 'checkout',
   free: 'free',
+  approval: 'approval',
   duty: 'duty',
 } as const
 
@@ -37,10 +38,12 @@ export interface CommandAnswer {
 }
 
 /** Operations that a workflow carries out; the update's name is the operation, so that the history reads itself. */
-export type Operation = 'open' | 'cancel'
+export type Operation = 'open' | 'cancel' | 'approve' | 'reject'
 
 export const openUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('open')
 export const cancelUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('cancel')
+export const approveUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('approve')
+export const rejectUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('reject')
 
 /**
  * What the last pass of a run left to wait for. A continued run waits on instead of looking at the same again; it is a
@@ -72,6 +75,8 @@ export type CheckoutInput = EntityInput
 
 /** Arguments of a free plan's workflow. */
 export type FreeInput = EntityInput
+
+export type ApprovalInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift' | 'clean'

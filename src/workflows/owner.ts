@@ -1,7 +1,7 @@
 /** How to reach the workflow that owns a thing, from outside: wake it, or have it carry out a command. */
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client'
 import type { Workflow } from '@temporalio/common'
-import { isFree, orderOf } from '../domain/id.ts'
+import { approvalOf, isFree, orderOf } from '../domain/id.ts'
 import { type CommandAnswer, type CommandMessage, type Wake, WORKFLOW, wakeSignal } from './message.ts'
 
 /** What is needed to reach workflows. */
@@ -15,6 +15,7 @@ const WAKE_TIMEOUT_MS = 2_000
 
 function typeOf(owner: string): string {
   if (isFree(owner)) return WORKFLOW.free
+  if (approvalOf(owner) !== undefined) return WORKFLOW.approval
   return orderOf(owner) === undefined ? WORKFLOW.subscription : WORKFLOW.checkout
 }
 

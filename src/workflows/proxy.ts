@@ -1,5 +1,6 @@
 /** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
 import { proxyActivities } from '@temporalio/workflow'
+import type { ApprovalActivities } from '../activities/approval.ts'
 import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { DriftActivities } from '../activities/drift.ts'
 import type { DutyActivities } from '../activities/duty.ts'
@@ -36,6 +37,7 @@ const batch = {
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities>(entity)
+export const approvalActivities = proxyActivities<ApprovalActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
 export const dutyActivities = proxyActivities<DutyActivities & DriftActivities>(batch)
