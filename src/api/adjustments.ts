@@ -10,7 +10,7 @@ import { requireAccount } from '../store/account.ts'
 import { requestApproval } from '../store/approval.ts'
 import { adoptOwner } from '../workflows/owner.ts'
 import type { Api, ApiDeps } from './api.ts'
-import { approvalView, viewApproval } from './approvals.ts'
+import { approvalExample, approvalView, viewApproval } from './approvals.ts'
 import { actorOf } from './auth.ts'
 import { describeFailure } from './failure.ts'
 import { answerOnce, idempotencyHeaders, keyOf } from './idempotency.ts'
@@ -78,7 +78,32 @@ const adjustmentView = z
     created_at: instant,
     metadata: metadataOutput,
   })
-  .meta({ id: 'Adjustment' })
+  .meta({
+    id: 'Adjustment',
+    examples: [
+      {
+        id: EXAMPLE.approval,
+        object: 'adjustment',
+        account: EXAMPLE.account,
+        direction: 'debit',
+        amount: '12.5',
+        overdraft: false,
+        expires_at: null,
+        priority: 100,
+        reason_code: 'granted_twice',
+        approval: {
+          ...approvalExample,
+          state: 'pending',
+          decided_by: null,
+          decided_at: null,
+          result: null,
+          ended_at: null,
+        },
+        created_at: EXAMPLE.at,
+        metadata: { ticket: '1207' },
+      },
+    ],
+  })
 
 type AdjustmentInput = z.infer<typeof adjustmentInput>
 

@@ -18,6 +18,25 @@ const state = z.enum(APPROVAL_STATES)
 const kind = z.enum(APPROVAL_KINDS)
 const facts = z.record(z.string(), z.union([z.string(), z.boolean(), z.number(), z.null()]))
 
+export const approvalExample = {
+  id: EXAMPLE.approval,
+  object: 'approval' as const,
+  kind: 'adjustment' as const,
+  account: EXAMPLE.account,
+  state: 'executed' as const,
+  plan: { direction: 'debit', amount: '12.5', overdraft: false, expires_at: null, priority: 100 },
+  reason_code: 'granted_twice',
+  requested_by: EXAMPLE.actor,
+  expires_at: EXAMPLE.later,
+  decided_by: EXAMPLE.otherActor,
+  decided_at: EXAMPLE.at,
+  decision_reason_code: null,
+  result: { posting: EXAMPLE.posting, amount: '-12.5', balance: '75' },
+  ended_at: EXAMPLE.at,
+  created_at: EXAMPLE.at,
+  metadata: { ticket: '1207' },
+}
+
 export const approvalView = z
   .object({
     id: z.string(),
@@ -41,26 +60,7 @@ export const approvalView = z
   })
   .meta({
     id: 'Approval',
-    examples: [
-      {
-        id: EXAMPLE.approval,
-        object: 'approval',
-        kind: 'adjustment',
-        account: EXAMPLE.account,
-        state: 'executed',
-        plan: { direction: 'debit', amount: '12.5', overdraft: false, expires_at: null, priority: 100 },
-        reason_code: 'granted_twice',
-        requested_by: EXAMPLE.actor,
-        expires_at: EXAMPLE.later,
-        decided_by: EXAMPLE.otherActor,
-        decided_at: EXAMPLE.at,
-        decision_reason_code: null,
-        result: { posting: EXAMPLE.posting, amount: '-12.5', balance: '75' },
-        ended_at: EXAMPLE.at,
-        created_at: EXAMPLE.at,
-        metadata: { ticket: '1207' },
-      },
-    ],
+    examples: [approvalExample],
   })
 
 const params = z.object({ id: z.string().meta({ examples: [EXAMPLE.approval] }) })
