@@ -119,7 +119,7 @@ catalog
       for (const terms of await listOnSale(pool))
         say(`  ${terms.lookupKey.padEnd(34)} ${termsInWords(terms)}`)
       say(
-        `one purchase ${limits.purchaseMin} to ${limits.purchaseMax} ${currency}, a day ${limits.purchaseDayMax}`,
+        `one purchase ${limits.purchaseMin} to ${limits.purchaseMax} ${currency}, a day ${limits.purchaseDayMax}, ${limits.purchaseHourMax} an hour`,
       )
       say(`one grant without the scope grants:large at most ${limits.grantMax} credits`)
     }),

@@ -16,6 +16,7 @@ import { createCheckoutActivities } from './activities/checkout.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createFreeActivities } from './activities/free.ts'
+import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
@@ -23,6 +24,7 @@ import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
 import { createPriceGateway } from './stripe/price.ts'
+import { createPurchaseGateway } from './stripe/purchase.ts'
 import { ATTRIBUTE } from './workflows/message.ts'
 import { ensureSchedules } from './workflows/schedule.ts'
 
@@ -66,6 +68,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
   const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl)
   const gateway = createGateway(stripeApi)
   const prices = createPriceGateway(stripeApi)
+  const purchases = createPurchaseGateway(stripeApi)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
@@ -91,7 +94,8 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
       activities: {
         ...createSubscriptionActivities({ pool, gateway, reach }),
         ...createFreeActivities({ pool }),
-        ...createCheckoutActivities({ pool, gateway, reach }),
+        ...createCheckoutActivities({ pool, gateway, purchases, reach }),
+        ...createPurchaseActivities({ pool, purchases }),
         ...createApprovalActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),

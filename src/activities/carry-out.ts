@@ -67,10 +67,9 @@ const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
       if (!(await grantStands(client, account, plan))) {
         throw new Refusal('approval_stale', `${plan.posting} is not the grant of ${plan.payment}`)
       }
-      await resolveAlert(client, 'late_payment', plan.order)
+      await resolveAlert(client, 'needs_attention', workflowId.checkout(plan.order))
       return { posting: plan.posting }
     },
-    wakes: ({ plan }) => workflowId.checkout(plan.order),
   },
 
   /** It stays until the period that runs has ended, with all that it granted. */

@@ -1,14 +1,8 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
 import type { Instant } from '../domain/calendar.ts'
-import {
-  hasEnded,
-  type InvoiceFacts,
-  isPaidFor,
-  type Mirror,
-  type Observation,
-  type SubscriptionPlan,
-} from '../domain/subscription.ts'
+import { hasEnded, isPaidFor } from '../domain/subscription.ts'
+import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { grant } from '../ledger/post.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
@@ -18,11 +12,12 @@ import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
-import { entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
+import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror } from '../store/mirror.ts'
 import { writePayment } from '../store/payment.ts'
+import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
 import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
 import { SYSTEM } from '../domain/approval.ts'
@@ -69,17 +64,18 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       }
       const invoices = await gateway.invoices(id)
       const { written, pending } = await entitlementsOf(pool, id)
+      const { settled, owed } = await settlementsOf(pool, id)
       const posted = await knownKeys(
         pool,
         account,
         invoices.flatMap((invoice) => invoice.lines.map((line) => postingKey.invoiceLine(line.id))),
       )
-      const known = [...posted, ...written]
+      const known = [...posted, ...written, ...settled]
       const open = unsettledInvoices(invoices, new Set(known))
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const terms = await termsOf(pool, [...prices])
-      return { at, events, observation: { at, subscription, invoices: open, terms, known, pending } }
+      return { at, events, observation: { at, subscription, invoices: open, terms, known, pending, owed } }
     },
 
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
@@ -87,13 +83,16 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       plan: SubscriptionPlan
       events: string[]
     }): Promise<{ role: string; settled: boolean }> {
-      const { payments, entitlements, grants, mirror } = input.plan
+      // a workflow that began under an earlier version says nothing of settlements
+      const { payments, entitlements, grants, settlements = [], cuts = [], mirror } = input.plan as KeptPlan
       const { role, settled, owners } = await transaction(pool, async (client) => {
         await lockWallet(client, mirror.account)
         for (const payment of payments) {
           await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
         }
         await writeEntitlements(client, mirror.account, mirror.id, entitlements)
+        await cutEntitlements(client, cuts)
+        await writeSettlements(client, mirror.account, mirror.id, settlements)
         for (const step of grants) {
           const { occurredAt } = await grant(client, {
             account: mirror.account,
@@ -130,7 +129,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         if (unsettled && !hasEnded(mirror.status)) owners.push(...(await askAboutDuplicate(client, mirror)))
         return { role, settled: !unsettled, owners }
       })
-      // After the commit; who is not woken is found by the adopt duty.
+      // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
       for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
       return { role, settled }
     },
@@ -193,13 +192,21 @@ async function askAboutDuplicate(client: Client, { id, account, plan, group }: M
   return asked.isNew ? [workflowId.approval(asked.id)] : []
 }
 
-/** Invoices that still decide something: not settled, or paid with a line that has no posting or entitlement. */
+/** A plan as it may come from a workflow that was made with an earlier version of this program. */
+type KeptPlan = Omit<SubscriptionPlan, 'settlements' | 'cuts'> & Partial<SubscriptionPlan>
+
+/** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */
 function unsettledInvoices(invoices: InvoiceFacts[], known: Set<string>): InvoiceFacts[] {
+  const settled = (invoice: string) => {
+    const prefix = postingKey.proration(invoice, '')
+    return [...known].some((key) => key.startsWith(prefix))
+  }
   return invoices.filter((invoice) => {
     if (invoice.status !== 'paid') return invoice.status === 'draft' || invoice.status === 'open'
-    return invoice.lines.some(
-      (line) =>
-        !known.has(postingKey.invoiceLine(line.id)) && !known.has(postingKey.entitlement(line.id, 11)),
+    return invoice.lines.some((line) =>
+      line.proration
+        ? !settled(invoice.id)
+        : !known.has(postingKey.invoiceLine(line.id)) && !known.has(postingKey.entitlement(line.id, 11)),
     )
   })
 }

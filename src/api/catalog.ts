@@ -4,9 +4,7 @@ import type { FreeTerms, PackTerms, PriceTerms } from '../domain/plan.ts'
 import { catalogInForce, listOnSale } from '../store/price-list.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { listOf } from './list.ts'
-import { answers, creditsOutput, noQuery } from './schema.ts'
-
-const minorUnits = z.string().meta({ examples: ['2000'] })
+import { answers, creditsOutput, minorUnits, noQuery } from './schema.ts'
 
 const priceView = z.object({
   id: z.string().describe("Stripe's price"),
@@ -105,6 +103,7 @@ const limitsView = z.object({
   purchase_min: minorUnits.describe('least that one purchase may cost'),
   purchase_max: minorUnits.describe('most that one purchase may cost'),
   purchase_day_max: minorUnits.describe('most that an account may spend on purchases in a day'),
+  purchase_hour_max: z.int().describe('most orders of packs that an account may place in an hour'),
   currency: z.string(),
 })
 
@@ -127,6 +126,7 @@ const catalogView = listOf(planView)
           purchase_min: '500',
           purchase_max: '50000',
           purchase_day_max: '100000',
+          purchase_hour_max: 10,
           currency: 'usd',
         },
       },
@@ -163,6 +163,7 @@ export function catalogRoutes(app: Api, { pool }: ApiDeps): void {
               purchase_min: inForce.limits.purchaseMin,
               purchase_max: inForce.limits.purchaseMax,
               purchase_day_max: inForce.limits.purchaseDayMax,
+              purchase_hour_max: inForce.limits.purchaseHourMax,
               currency: inForce.currency,
             }
           : null,

@@ -74,7 +74,12 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   media_type_unsupported: [415, 'The body must be application/json'],
   method_not_allowed: [405, 'The method is not allowed here'],
   not_found: [404, 'Nothing is here'],
+  pack_not_found: [404, 'The pack is not on sale'],
   plan_not_found: [404, 'The plan is not on sale'],
+  purchase_day_limit: [409, 'More than an account may buy in a day'],
+  purchase_limit: [400, 'Less or more than one purchase may cost'],
+  purchase_not_found: [404, 'No such purchase'],
+  purchase_rate: [429, 'Too many purchases in an hour'],
   request_invalid: [400, 'The request is not valid'],
   reversal_too_large: [409, 'More than is left of the spend'],
   scope_missing: [403, 'The API key may not do this'],
@@ -137,6 +142,9 @@ const FACTS: Partial<Record<Code, Record<string, unknown>>> = {
   grant_limit: { limit: '1000', scope: 'grants:large' },
   hold_closed: { hold_status: 'released' },
   insufficient_credits: { available: '3.5' },
+  purchase_day_limit: { limit: '200000', left: '5000' },
+  purchase_limit: { least: '500', most: '100000' },
+  purchase_rate: { limit: 10, retry_after: 1800 },
   request_invalid: { errors: [{ path: 'body/amount', message: 'expected an amount as a string' }] },
   reversal_too_large: { left: '2.5' },
   scope_missing: { scope: 'spend' },
@@ -223,7 +231,11 @@ export function render(answer: Omit<Answer, 'headers'>, request: { id: string })
 }
 
 function answerOf(error: unknown): Answer {
-  if (error instanceof Refusal) return known(error.code, error.message, error.data)
+  if (error instanceof Refusal) {
+    const { retry_after: after } = error.data
+    const headers = typeof after === 'number' ? { 'retry-after': `${after}` } : {}
+    return { ...known(error.code, error.message, error.data), headers }
+  }
   if (error instanceof Problem)
     return { ...known(error.code, error.message, error.data), headers: error.headers }
   if (hasZodFastifySchemaValidationErrors(error)) return invalid(error)

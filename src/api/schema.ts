@@ -23,6 +23,9 @@ export const creditsOutput = z
   .string()
   .meta({ description: 'credits as a plain decimal', examples: ['87.5'] })
 
+/** Money in an answer. */
+export const minorUnits = z.string().meta({ examples: ['2000'] })
+
 export const instant = z.iso.datetime()
 
 /** The years that Postgres and JavaScript write alike. */
@@ -60,6 +63,19 @@ export const reasonInput = z
   .string()
   .regex(/^[a-z][a-z0-9_]{0,63}$/, 'a slug: lower-case letters, digits and _')
   .meta({ examples: ['outage_2026_11'] })
+
+/** Where a hosted page sends the customer. */
+export const returnUrl = z
+  .url({ protocol: /^https?$/ })
+  .max(2_000)
+  .meta({ pattern: '^[Hh][Tt][Tt][Pp][Ss]?:' })
+
+/** A hosted page of Stripe's. */
+export const checkoutView = z.object({
+  id: z.string(),
+  url: z.string().nullable(),
+  expires_at: instant.nullable(),
+})
 
 const METADATA_KEYS_MAX = 50
 const METADATA_KEY_LENGTH_MAX = 40

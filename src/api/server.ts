@@ -26,6 +26,7 @@ import { requireIdempotencyKey } from './idempotency.ts'
 import { LazyLog } from './lazy-log.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { Problem, render, sendProblem } from './problem.ts'
+import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { webhookRoutes } from './webhooks.ts'
@@ -130,6 +131,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   approvalRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
+  purchaseRoutes(app, deps)
   commandRoutes(app, deps)
   healthRoutes(app, deps)
   await app.register(async (scope) => webhookRoutes(scope, deps))

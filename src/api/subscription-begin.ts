@@ -10,23 +10,19 @@ import { firstEnrolment, insertFree } from '../store/free.ts'
 import { freePlanOnSale, priceOnSale } from '../store/price-list.ts'
 import { livePrimary } from '../store/subscription.ts'
 import { invalidFields } from './problem.ts'
-import { accountId, EXAMPLE, metadataInput } from './schema.ts'
-
-const returnUrl = z
-  .url({ protocol: /^https?$/ })
-  .max(2_000)
-  .meta({ pattern: '^[Hh][Tt][Tt][Pp][Ss]?:' })
-  .optional()
+import { accountId, EXAMPLE, metadataInput, returnUrl } from './schema.ts'
 
 export const subscriptionInput = z
   .strictObject({
     account: accountId,
     plan: z.string().min(1).max(63).describe('the id of a plan in /v1/catalog'),
     interval: z.enum(['month', 'year']).default('month'),
-    success_url: returnUrl.describe('where the customer goes after paying; required unless the plan is free'),
-    cancel_url: returnUrl.describe(
-      'where the customer goes after giving up; required unless the plan is free',
-    ),
+    success_url: returnUrl
+      .optional()
+      .describe('where the customer goes after paying; required unless the plan is free'),
+    cancel_url: returnUrl
+      .optional()
+      .describe('where the customer goes after giving up; required unless the plan is free'),
     metadata: metadataInput,
   })
   .meta({

@@ -15,10 +15,8 @@ import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
-import { accountId, answers, EXAMPLE, instant, metadataOutput, noQuery } from './schema.ts'
+import { accountId, answers, checkoutView, EXAMPLE, instant, metadataOutput, noQuery } from './schema.ts'
 import { enrol, order, subscriptionInput } from './subscription-begin.ts'
-
-const checkoutView = z.object({ id: z.string(), url: z.string().nullable(), expires_at: instant.nullable() })
 
 const subscriptionView = z
   .object({

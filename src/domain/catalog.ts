@@ -59,6 +59,7 @@ const limits = z.strictObject({
   purchase_min: minor,
   purchase_max: minor,
   purchase_day_max: minor.describe('most that one account may buy in a day'),
+  purchase_hour_max: z.int().min(1).max(1_000).default(10).describe('orders of packs an account and hour'),
 })
 
 const catalogFile = z.strictObject({
@@ -86,6 +87,8 @@ export interface Limits {
   purchaseMin: string
   purchaseMax: string
   purchaseDayMax: string
+  /** how many orders of packs an account may place in an hour */
+  purchaseHourMax: number
 }
 
 /** The catalogue file, read. */
@@ -118,6 +121,7 @@ export function parseCatalog(json: unknown): Catalog {
       purchaseMin: file.limits.purchase_min,
       purchaseMax: file.limits.purchase_max,
       purchaseDayMax: file.limits.purchase_day_max,
+      purchaseHourMax: file.limits.purchase_hour_max,
     },
     prices: file.plans.flatMap((each) => pricesOf(file, each)),
     free: file.plans.filter((each) => each.free).map((each) => freeTerms(file, each)),

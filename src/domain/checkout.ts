@@ -14,6 +14,12 @@ export function openableUntil(createdAt: Instant): Instant {
 
 export type CheckoutState = 'opening' | 'open' | 'paid' | 'abandoned' | 'failed'
 
+/**
+ * Where an order of any kind stands. Of packs only: `processing`, the customer is done and the money is on its way;
+ * `late`, it had ended here and was paid all the same.
+ */
+export type OrderState = CheckoutState | 'processing' | 'late'
+
 export interface CheckoutObservation {
   at: Instant
   order: { id: string; account: string; plan: string; state: CheckoutState; createdAt: Instant }

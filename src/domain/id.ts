@@ -14,8 +14,14 @@ export const postingKey = {
   invoiceLine: (line: string) => `invoice_line:${line}`,
   /** One month of a paid year: 0 to 11. */
   entitlement: (line: string, index: number) => `invoice_line:${line}:${index}`,
+  /** The net of all prorations of one paid invoice, for the price that it changed to. */
+  proration: (invoice: string, price: string) => `proration:${invoice}:${price}`,
+  /** One month of it, when that price is a year's. */
+  prorationMonth: (invoice: string, price: string, index: number) => `proration:${invoice}:${price}:${index}`,
   /** One month of a free plan: counted from the account's first enrolment in the group, so each is granted once. */
   freeMonth: (group: string, index: number) => `free:${group}:${index}`,
+  /** What was paid for an order of packs. */
+  purchase: (order: string) => `purchase:${order}`,
   /** A spend under the caller's Idempotency-Key. */
   spend: (callerKey: string) => `spend:${callerKey}`,
   /** A capture of whichever hold, under the caller's Idempotency-Key. */
@@ -50,6 +56,7 @@ export const noticeKey = {
   granted: (posting: string) => `credits_granted:${posting}`,
   purchased: (order: string) => `purchase_completed:${order}`,
   abandoned: (order: string) => `purchase_abandoned:${order}`,
+  purchaseFailed: (order: string) => `purchase_failed:${order}`,
   /** One failed attempt to collect an invoice, as Stripe counts them. */
   paymentFailed: (invoice: string, attempt: string) => `payment_failed:${invoice}:${attempt}`,
   /** An invoice or a payment intent that waits for its customer. */
@@ -87,6 +94,8 @@ export const stripeKey = {
   price: (lookupKey: string) => `perennial:price:${lookupKey}`,
   mend: (object: string, field: 'active' | 'name' | 'lookup_key') => `perennial:mend:${object}:${field}`,
   cancel: (command: string) => `perennial:cancel:${command}`,
+  /** The hosted page of an order, closed. */
+  expire: (session: string) => `perennial:expire:${session}`,
 } as const
 
 /** What a price is found by, here and in Stripe. The version is in it: new terms are a new price, the old one stays. */

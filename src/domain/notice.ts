@@ -42,11 +42,15 @@ export interface NoticeData {
     order: string
     pack: string
     packName: string
-    posting: string
+    quantity: string
+    /** null: a code took the whole price, so nothing was granted */
+    posting: string | null
     credits: string
     balance: string
   }
   purchase_abandoned: { order: string; pack: string }
+  /** the customer had done everything, and the money did not come */
+  purchase_failed: MoneyFacts & { order: string; pack: string; packName: string; quantity: string }
   payment_failed: MoneyFacts & {
     invoice: string
     subscription: string
@@ -110,6 +114,7 @@ export const NOTICES: { readonly [Kind in NoticeKind]: Spec<NoticeData[Kind]> } 
   credits_granted: { event: 'credits.granted', emailed: ({ reason }) => reason !== 'free_period' },
   purchase_completed: { event: 'purchase.completed', emailed: true },
   purchase_abandoned: { event: 'purchase.abandoned', emailed: false },
+  purchase_failed: { event: 'purchase.failed', emailed: true },
   payment_failed: { event: 'payment.failed', emailed: true },
   payment_action_required: { event: 'payment.action_required', emailed: true },
   payment_recovered: { event: 'payment.recovered', emailed: true },

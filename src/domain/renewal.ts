@@ -4,7 +4,7 @@ import { Exact, formatCredits } from './credits.ts'
 import type { Renewal } from './plan.ts'
 
 /** No limit, as Postgres writes it. */
-const EVERYTHING = 'Infinity'
+export const EVERYTHING = 'Infinity'
 
 /**
  * How many of the credits that are left of the months before live on beside a new one's. The rest of them lapse.

@@ -2,143 +2,21 @@
  * What a subscription's facts do to its credits: a pure function from what Postgres and Stripe say to a plan of
  * postings, a mirror row and the next deadline (law 6). Runs inside the workflow.
  */
-import {
-  addMonths,
-  addMs,
-  earliest,
-  HOUR_MS,
-  type Instant,
-  latest,
-  MINUTE_MS,
-  monthsBetween,
-} from './calendar.ts'
-import { formatCredits } from './credits.ts'
-import { creditsForLine } from './grant.ts'
+import { addMs, earliest, HOUR_MS, type Instant, latest, MINUTE_MS } from './calendar.ts'
+import { GivenBack } from './given-back.ts'
 import { postingKey } from './id.ts'
-import { type Interval, type KeptTerms, type PriceTerms, readTerms } from './plan.ts'
-import { carriedOver, lapsesAt } from './renewal.ts'
-
-/** Stripe's subscription, as far as it decides anything. */
-export interface SubscriptionFacts {
-  id: string
-  /** null: neither its metadata nor its customer names an account of ours */
-  account: string | null
-  order: string | null
-  status: string
-  priceId: string | null
-  quantity: number
-  periodStart: Instant | null
-  periodEnd: Instant | null
-  anchor: Instant
-  cancelAt: Instant | null
-  cancelAtPeriodEnd: boolean
-  endedAt: Instant | null
-  created: Instant
-}
-
-export interface LineFacts {
-  id: string
-  /** null when the line is no subscription item's */
-  priceId: string | null
-  proration: boolean
-  quantity: number | null
-  amount: string
-  discount: string
-  periodStart: Instant
-  periodEnd: Instant
-}
-
-export interface InvoiceFacts {
-  id: string
-  status: string
-  reason: string
-  currency: string
-  amountPaid: string
-  /** pi_… that settled it, or the invoice itself when none did (customer balance, out of band, nothing due) */
-  payment: string
-  paidAt: Instant | null
-  finalizesAt: Instant | null
-  nextAttemptAt: Instant | null
-  lines: LineFacts[]
-}
-
-/** A month of a paid year that has been written and not yet granted. */
-export interface PendingEntitlement {
-  key: string
-  amount: string
-  dueAt: Instant
-  periodEnd: Instant
-  /** null: never */
-  expiresAt: Instant | null
-  /** as of a grant; absent in histories that were recorded before there was a choice: nothing */
-  carry?: string
-  payment: string
-  source: Record<string, string>
-}
-
-/** Everything a run knows. `at` is business now, read with the rest. */
-export interface Observation {
-  at: Instant
-  subscription: SubscriptionFacts
-  /** invoices that are not settled, and paid ones that still have a line without a grant */
-  invoices: InvoiceFacts[]
-  /** terms of every price on them that is in the catalogue */
-  terms: Record<string, KeptTerms>
-  /** keys that are granted or written already */
-  known: string[]
-  pending: PendingEntitlement[]
-}
-
-export interface GrantStep {
-  key: string
-  amount: string
-  periodStart: Instant
-  /** null: never */
-  expiresAt: Instant | null
-  /** how many credits of this subscription's earlier periods live on beside these: an amount, or `Infinity` */
-  carry: string
-  payment: string
-  reason: string
-  source: Record<string, string>
-}
-
-export interface PaymentStep {
-  id: string
-  invoice: string
-  amountMinor: string
-  currency: string
-  paidAt: Instant
-}
-
-export interface Mirror {
-  id: string
-  account: string
-  order: string | null
-  plan: string | null
-  group: string
-  interval: Interval | null
-  priceId: string | null
-  quantity: number
-  status: string
-  periodStart: Instant | null
-  periodEnd: Instant | null
-  anchor: Instant
-  cancelAt: Instant | null
-  endedAt: Instant | null
-  created: Instant
-  deadline: Instant | null
-  attention: string | null
-  observedAt: Instant
-}
-
-export interface SubscriptionPlan {
-  payments: PaymentStep[]
-  entitlements: PendingEntitlement[]
-  grants: GrantStep[]
-  mirror: Mirror
-  /** nothing is left to do and nothing will be: the workflow may close */
-  over: boolean
-}
+import { Months } from './months.ts'
+import { type OurLine, periodSteps, readLines } from './period-grant.ts'
+import { settlementKey, settleProrations } from './proration.ts'
+import type {
+  GrantStep,
+  InvoiceFacts,
+  Mirror,
+  Observation,
+  PaymentStep,
+  SettlementStep,
+  SubscriptionPlan,
+} from './subscription-facts.ts'
 
 const ENDED = new Set(['canceled', 'incomplete_expired'])
 
@@ -163,12 +41,13 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   if (subscription.account === null) return undefined
   const known = new Set(seen.known)
   const payments: PaymentStep[] = []
-  const entitlements: PendingEntitlement[] = []
   const grants: GrantStep[] = []
+  const settlements: SettlementStep[] = []
   const attention: string[] = []
+  const owed = new GivenBack(seen.owed ?? '0')
+  const months = new Months(seen.pending)
 
-  for (const invoice of seen.invoices) {
-    if (invoice.status !== 'paid') continue
+  for (const invoice of paidInOrder(seen)) {
     payments.push({
       id: invoice.payment,
       invoice: invoice.id,
@@ -176,118 +55,61 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
       currency: invoice.currency,
       paidAt: invoice.paidAt ?? seen.at,
     })
-    for (const line of invoice.lines) {
-      const verdict = readLine(invoice, line, seen.terms)
-      if (verdict === undefined) continue
-      if (typeof verdict === 'string') {
-        attention.push(verdict)
-        continue
-      }
-      if (verdict.interval === 'month') {
-        const step = monthStep(subscription, invoice, line, verdict)
-        if (step !== undefined && !known.has(step.key)) grants.push(step)
-      } else {
-        entitlements.push(
-          ...yearSteps(subscription, invoice, line, verdict).filter((one) => !known.has(one.key)),
-        )
-      }
+    const bill = { subscription, invoice }
+    const { periods, prorations, wrong, wrongProrations } = readLines(invoice, seen.terms)
+    attention.push(...wrong, ...wrongProrations)
+    const key = settlementKey(bill, prorations)
+    if (key !== undefined && wrongProrations.length === 0 && !known.has(key)) {
+      const steps = settleProrations(bill, prorations, periods, months.all, owed)
+      months.cut(steps.cuts)
+      months.add(steps.entitlements)
+      grants.push(...steps.grants)
+      settlements.push(steps.settlement)
+    }
+    // another interval begins a period of its own in the middle of one whose rest is given back
+    const switched = invoice.reason === 'subscription_update' && prorations.length > 0
+    for (const our of periods) {
+      if (isKnown(known, our)) continue
+      const steps = periodSteps(bill, our, owed, switched)
+      months.add(steps.entitlements)
+      grants.push(...steps.grants)
+      settlements.push(...steps.settlements)
     }
   }
 
-  const months = [...seen.pending, ...entitlements]
-  for (const month of months) {
+  for (const month of months.all) {
     if (month.dueAt > seen.at) continue
     grants.push({ carry: '0', ...month, periodStart: month.dueAt, reason: 'entitlement_due' })
   }
   // Oldest first: whoever comes later succeeds whoever came before, as it would have been had nothing been late.
   grants.sort((a, b) => (a.periodStart < b.periodStart ? -1 : a.periodStart > b.periodStart ? 1 : 0))
 
-  const nextMonth = earliest(...months.filter((month) => month.dueAt > seen.at).map((month) => month.dueAt))
+  const nextMonth = earliest(
+    ...months.all.filter((month) => month.dueAt > seen.at).map((month) => month.dueAt),
+  )
   const deadline = earliest(nextMonth, nextFromStripe(seen))
   const mirror = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
-  return { payments, entitlements, grants, mirror, over: deadline === null }
+  const { added: entitlements, cuts } = months
+  return { payments, entitlements, grants, settlements, cuts, mirror, over: deadline === null }
 }
 
-/** The terms a line is granted under; a reason for a person to look; or undefined: nothing of ours. */
-function readLine(
-  invoice: InvoiceFacts,
-  line: LineFacts,
-  terms: Record<string, KeptTerms>,
-): PriceTerms | string | undefined {
-  if (line.priceId === null) return undefined
-  const found = terms[line.priceId]
-  if (found === undefined) return 'unknown_price'
-  if (line.proration) return 'proration_unsettled'
-  if (found.currency !== invoice.currency) return 'currency_mismatch'
-  if (line.quantity === null) return 'quantity_missing'
-  return readTerms(found)
+/** Paid invoices as they were paid: what was given back before a payment is made good by it. */
+function paidInOrder({ at, invoices }: Observation): InvoiceFacts[] {
+  const key = ({ paidAt, id }: InvoiceFacts) => `${paidAt ?? at} ${id}`
+  return invoices
+    .filter((invoice) => invoice.status === 'paid')
+    .toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
 }
 
-function amountOf(line: LineFacts, terms: PriceTerms): string {
-  return formatCredits(
-    creditsForLine({
-      credits: terms.credits,
-      quantity: line.quantity ?? 0,
-      unitAmount: terms.unitAmount,
-      amount: line.amount,
-      discount: line.discount,
-      rule: terms.discountRule,
-    }),
+/** Whether a line of a period was granted, written or used up before. */
+function isKnown(known: ReadonlySet<string>, { line, terms }: OurLine): boolean {
+  if (known.has(postingKey.invoiceLine(line.id))) return true
+  return (
+    terms.interval === 'year' &&
+    Array.from({ length: 12 }, (_, index) => postingKey.entitlement(line.id, index)).some((key) =>
+      known.has(key),
+    )
   )
-}
-
-function sourceOf(
-  subscription: SubscriptionFacts,
-  invoice: InvoiceFacts,
-  line: LineFacts,
-  terms: PriceTerms,
-) {
-  return { subscription: subscription.id, invoice: invoice.id, line: line.id, price: terms.lookupKey }
-}
-
-function monthStep(
-  subscription: SubscriptionFacts,
-  invoice: InvoiceFacts,
-  line: LineFacts,
-  terms: PriceTerms,
-): GrantStep | undefined {
-  const amount = amountOf(line, terms)
-  if (amount === '0') return undefined
-  return {
-    key: postingKey.invoiceLine(line.id),
-    amount,
-    periodStart: line.periodStart,
-    expiresAt: lapsesAt(terms, line.periodEnd),
-    carry: carriedOver(terms.renewal, line.quantity ?? 0),
-    payment: invoice.payment,
-    reason: invoice.reason === 'subscription_create' ? 'first_payment' : 'renewal',
-    source: sourceOf(subscription, invoice, line, terms),
-  }
-}
-
-/** The twelve months of a paid year, dated from the subscription's anchor. */
-function yearSteps(
-  subscription: SubscriptionFacts,
-  invoice: InvoiceFacts,
-  line: LineFacts,
-  terms: PriceTerms,
-): PendingEntitlement[] {
-  const amount = amountOf(line, terms)
-  if (amount === '0') return []
-  const first = monthsBetween(subscription.anchor, line.periodStart)
-  return Array.from({ length: 12 }, (_, index) => {
-    const periodEnd = index === 11 ? line.periodEnd : addMonths(subscription.anchor, first + index + 1)
-    return {
-      key: postingKey.entitlement(line.id, index),
-      amount,
-      dueAt: index === 0 ? line.periodStart : addMonths(subscription.anchor, first + index),
-      periodEnd,
-      expiresAt: lapsesAt(terms, periodEnd),
-      carry: carriedOver(terms.renewal, line.quantity ?? 0),
-      payment: invoice.payment,
-      source: { ...sourceOf(subscription, invoice, line, terms), month: String(index + 1) },
-    }
-  })
 }
 
 /** When Stripe will next have something to tell, whether or not it tells. Null when it is done with it. */

@@ -185,6 +185,18 @@ export const INVARIANTS: Invariant[] = [
            where (e.granted_at is null) <> (p.seq is null)`,
   },
   {
+    name: 'a month of a paid year is granted as what was paid for it, less what was given back',
+    why: 'money that came back buys nothing',
+    sql: `select e.key, e.amount, e.cut, p.amount from entitlement e
+            join posting p on p.account_id = e.account_id and p.key = e.key
+           where p.amount <> e.amount - e.cut`,
+  },
+  {
+    name: 'no subscription has made good more than was given back',
+    why: 'what a plan change gave back makes later grants smaller once',
+    sql: 'select subscription_id, sum(owed) from settlement group by subscription_id having sum(owed) < 0',
+  },
+  {
     name: 'each grant of a plan names a payment that is written down, or the free plan that it is of',
     why: 'a refund finds what it takes back, and nothing is given for no reason',
     sql: `select l.id, l.account_id, l.subscription_id, l.payment_id from lot l

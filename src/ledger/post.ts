@@ -28,9 +28,9 @@ export interface GrantInput {
   priority?: number
   /**
    * a recurring lot: it succeeds those of the same subscription with an earlier period; `carry`, none unless told
-   * otherwise, of what is left in them lives on as long as it does, the rest lapses
+   * otherwise, of what is left in them lives on as long as it does, the rest lapses; null: it succeeds nothing
    */
-  recurring?: { subscription: string; periodStart: string; carry?: string | undefined } | undefined
+  recurring?: { subscription: string; periodStart: string; carry?: string | null | undefined } | undefined
   payment?: string | undefined
   actor: string
   reasonCode: string
@@ -90,7 +90,7 @@ export async function grant(client: Queryable, input: GrantInput): Promise<Grant
       input.actor,
       input.reasonCode,
       JSON.stringify(input.source),
-      input.recurring?.carry ?? '0',
+      input.recurring?.carry === undefined ? '0' : input.recurring.carry,
       metadataText(input.metadata),
     ],
   })

@@ -35,6 +35,8 @@ export const SCOPES = [
   'adjustments',
   /** decide what others ask for */
   'approvals',
+  /** buy packs, set automatic top-up */
+  'purchases',
 ] as const
 export type Scope = (typeof SCOPES)[number]
 

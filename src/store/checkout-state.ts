@@ -1,7 +1,7 @@
 /** The workflow's side of the checkout table: what it reads before it opens a page, and where an order stands. */
 import type { CheckoutPlan, CheckoutState } from '../domain/checkout.ts'
 import type { Instant } from '../domain/calendar.ts'
-import type { KeptTerms } from '../domain/plan.ts'
+import type { Kept } from '../domain/plan.ts'
 import type { Queryable } from './connect.ts'
 
 export interface OrderRow {
@@ -34,8 +34,10 @@ export interface Opening {
   name: string | null
   successUrl: string
   cancelUrl: string
-  /** undefined: the catalogue has no such price in Stripe */
-  terms: KeptTerms | null
+  quantity: number
+  savesMethod: boolean
+  /** null: the catalogue has no such price in Stripe */
+  terms: Kept | null
 }
 
 export async function readOpening(database: Queryable, order: string): Promise<Opening | undefined> {
@@ -46,10 +48,12 @@ export async function readOpening(database: Queryable, order: string): Promise<O
     name: string | null
     success_url: string
     cancel_url: string
-    terms: KeptTerms | null
+    quantity: number
+    saves_method: boolean
+    terms: Kept | null
   }>(
     `select c.account_id as account, a.stripe_customer_id as customer, p.email, p.name, c.success_url, c.cancel_url,
-            k.terms
+            c.quantity, c.saves_method, k.terms
        from checkout c
        join account a on a.id = c.account_id
        left join customer p on p.account_id = c.account_id
@@ -59,8 +63,8 @@ export async function readOpening(database: Queryable, order: string): Promise<O
   )
   const row = rows[0]
   if (row === undefined) return undefined
-  const { success_url, cancel_url, ...rest } = row
-  return { ...rest, successUrl: success_url, cancelUrl: cancel_url }
+  const { success_url, cancel_url, saves_method, ...rest } = row
+  return { ...rest, successUrl: success_url, cancelUrl: cancel_url, savesMethod: saves_method }
 }
 
 /** Ties an account to its customer in Stripe, once, and answers the one it is tied to. */

@@ -6,8 +6,8 @@ import { checkout, orm, run } from './schema.ts'
 
 export type OrderInput = Pick<
   typeof checkout.$inferInsert,
-  'accountId' | 'plan' | 'interval' | 'planGroup' | 'priceId' | 'successUrl' | 'cancelUrl' | 'metadata'
-> & { id: string }
+  'id' | 'accountId' | 'plan' | 'interval' | 'priceId' | 'successUrl' | 'cancelUrl' | 'metadata'
+> & { planGroup: string }
 
 const UNFINISHED = ['opening', 'open'] as const
 

@@ -1,5 +1,5 @@
 /** The twelve months of a paid year: written when it is paid, granted when due, also after the subscription ended. */
-import type { PendingEntitlement } from '../domain/subscription.ts'
+import type { CutStep, PendingEntitlement } from '../domain/subscription-facts.ts'
 import type { Queryable } from './connect.ts'
 
 /** Every key written for a subscription, and the months that are not granted yet, soonest first. */
@@ -13,12 +13,12 @@ export async function entitlementsOf(
     due_at: Date
     period_end: Date
     expires_at: Date | null
-    carry: string
+    carry: string | null
     payment_id: string
     source: Record<string, string>
     granted_at: Date | null
   }>(
-    `select key, trim_scale(amount)::text as amount, due_at, period_end, expires_at,
+    `select key, trim_scale(amount - cut)::text as amount, due_at, period_end, expires_at,
             trim_scale(carry)::text as carry, payment_id, source, granted_at
        from entitlement where subscription_id = $1 order by due_at`,
     [subscription],
@@ -26,7 +26,7 @@ export async function entitlementsOf(
   return {
     written: rows.map((row) => row.key),
     pending: rows
-      .filter((row) => row.granted_at === null)
+      .filter((row) => row.granted_at === null && row.amount !== '0')
       .map((row) => ({
         key: row.key,
         amount: row.amount,
@@ -62,7 +62,7 @@ export async function writeEntitlements(
         one.periodEnd,
         one.expiresAt,
         // a workflow that began before there was a choice does not say it
-        one.carry ?? '0',
+        one.carry === undefined ? '0' : one.carry,
         JSON.stringify(one.source),
       ],
     )
@@ -75,4 +75,19 @@ export async function markGranted(client: Queryable, key: string, at: Date): Pro
     key,
     at,
   ])
+}
+
+/**
+ * Makes months smaller whose money was given back. Call it with the wallet locked.
+ * @throws when one of them was granted in the meantime: the facts are to be read again
+ */
+export async function cutEntitlements(client: Queryable, cuts: CutStep[]): Promise<void> {
+  for (const { key, amount } of cuts) {
+    const { rowCount } = await client.query(
+      `update entitlement set cut = amount - $2
+        where key = $1 and (amount - cut = $2 or granted_at is null and amount - cut > $2)`,
+      [key, amount],
+    )
+    if (rowCount !== 1) throw new Error(`the month ${key} was granted before it could be made smaller`)
+  }
 }

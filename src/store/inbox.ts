@@ -60,19 +60,19 @@ export async function markSignalled(database: Queryable, eventIds: string[]): Pr
 export async function unsettledFor(
   database: Queryable,
   owner: string,
-): Promise<{ eventId: string; type: string }[]> {
-  const { rows } = await database.query<{ event_id: string; type: string }>(
+): Promise<{ eventId: string; type: string; objectId: string | null }[]> {
+  const { rows } = await database.query<{ event_id: string; type: string; object_id: string | null }>(
     // in two halves, so that each finds its partial index; in one it would read the whole inbox
-    `select event_id, type from (
-       select event_id, type, received_at from processed_webhook_events
+    `select event_id, type, object_id from (
+       select event_id, type, object_id, received_at from processed_webhook_events
         where owner = $1 and settled_at is null and parked_at is null
        union all
-       select event_id, type, received_at from processed_webhook_events
+       select event_id, type, object_id, received_at from processed_webhook_events
         where owner = $1 and settled_at is null and parked_at is not null
      ) unsettled order by received_at, event_id`,
     [owner],
   )
-  return rows.map((row) => ({ eventId: row.event_id, type: row.type }))
+  return rows.map((row) => ({ eventId: row.event_id, type: row.type, objectId: row.object_id }))
 }
 
 /**

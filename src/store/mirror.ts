@@ -1,5 +1,5 @@
 /** The workflow's side of the subscription table: keeps the mirror of what Stripe says. It never decides money. */
-import type { Mirror } from '../domain/subscription.ts'
+import type { Mirror } from '../domain/subscription-facts.ts'
 import type { Queryable } from './connect.ts'
 
 /**

@@ -1,24 +1,35 @@
 /** What was paid, and for whom. Written with the grant, because a refund has to find its way back from here. */
 import type { LatePaymentPlan } from '../domain/approval.ts'
-import type { PaymentStep } from '../domain/subscription.ts'
+import type { Instant } from '../domain/calendar.ts'
 import type { Queryable } from './connect.ts'
 
+export interface PaymentInput {
+  /** pi_…; or what was settled without one: in_…, cs_… */
+  id: string
+  account: string
+  /** what it paid for: an invoice of a subscription, or an order of packs */
+  subscription?: string | null
+  invoice?: string | null
+  order?: string | null
+  amountMinor: string
+  currency: string
+  paidAt: Instant
+}
+
 /** Writes a payment once. */
-export async function writePayment(
-  client: Queryable,
-  payment: PaymentStep & { account: string; subscription: string | null },
-): Promise<void> {
+export async function writePayment(client: Queryable, payment: PaymentInput): Promise<void> {
   await client.query(
-    `insert into payment (id, account_id, subscription_id, invoice_id, amount_minor, currency, paid_at)
-     values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
+    `insert into payment (id, account_id, subscription_id, invoice_id, amount_minor, currency, paid_at, order_id)
+     values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing`,
     [
       payment.id,
       payment.account,
-      payment.subscription,
-      payment.invoice,
+      payment.subscription ?? null,
+      payment.invoice ?? null,
       payment.amountMinor,
       payment.currency,
       payment.paidAt,
+      payment.order ?? null,
     ],
   )
 }

@@ -17,6 +17,7 @@ import {
   timestamp,
 } from 'drizzle-orm/pg-core'
 import type { Limits } from '../domain/catalog.ts'
+import type { OrderState } from '../domain/checkout.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
 import type { Scope } from './api-key.ts'
 import type { CommandOperation } from './command.ts'
@@ -96,15 +97,12 @@ export const checkout = pgTable('checkout', {
   id: text('id').primaryKey(),
   accountId: text('account_id').notNull(),
   plan: text('plan').notNull(),
-  interval: text('interval').$type<'month' | 'year'>().notNull(),
-  planGroup: text('plan_group').notNull(),
+  interval: text('interval').$type<'month' | 'year'>(),
+  planGroup: text('plan_group'),
   priceId: text('price_id'),
   successUrl: text('success_url').notNull(),
   cancelUrl: text('cancel_url').notNull(),
-  state: text('state')
-    .$type<'opening' | 'open' | 'paid' | 'abandoned' | 'failed'>()
-    .notNull()
-    .default('opening'),
+  state: text('state').$type<OrderState>().notNull().default('opening'),
   sessionId: text('session_id'),
   url: text('url'),
   subscriptionId: text('subscription_id'),
@@ -112,6 +110,15 @@ export const checkout = pgTable('checkout', {
   expiresAt: instant('expires_at'),
   deadlineAt: instant('deadline_at'),
   createdAt: businessTime('created_at'),
+  kind: text('kind').$type<'plan' | 'pack'>().notNull().default('plan'),
+  quantity: integer('quantity').notNull().default(1),
+  amountMinor: bigint('amount_minor', { mode: 'bigint' }),
+  currency: text('currency'),
+  savesMethod: boolean('saves_method').notNull().default(false),
+  granted: credits('granted'),
+  paymentId: text('payment_id'),
+  paidAt: instant('paid_at'),
+  orderedAt: machineTime('ordered_at'),
 })
 
 export const subscription = pgTable('subscription', {
@@ -136,6 +143,7 @@ export const subscription = pgTable('subscription', {
   createdAt: instant('created_at').notNull(),
   metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
   keptBy: text('kept_by'),
+  pendingChange: jsonb('pending_change'),
 })
 
 export const entitlement = pgTable('entitlement', {
@@ -149,7 +157,8 @@ export const entitlement = pgTable('entitlement', {
   expiresAt: instant('expires_at'),
   source: jsonb('source').$type<Texts>().notNull(),
   grantedAt: instant('granted_at'),
-  carry: numeric('carry').notNull().default('0'),
+  carry: numeric('carry').default('0'),
+  cut: credits('cut').notNull().default('0'),
 })
 
 export const payment = pgTable('payment', {
@@ -160,6 +169,7 @@ export const payment = pgTable('payment', {
   amountMinor: bigint('amount_minor', { mode: 'bigint' }).notNull(),
   currency: text('currency').notNull(),
   paidAt: instant('paid_at').notNull(),
+  orderId: text('order_id'),
 })
 
 export const inbox = pgTable('processed_webhook_events', {

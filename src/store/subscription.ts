@@ -46,7 +46,7 @@ export async function findSubscription(
   id: string,
 ): Promise<SubscriptionRow | undefined> {
   const from = id.startsWith('ord_')
-    ? `checkout c left join subscription s on ${JOINED} where c.id = $1`
+    ? `checkout c left join subscription s on ${JOINED} where c.id = $1 and c.kind = 'plan'`
     : `subscription s left join checkout c on ${JOINED} where s.id = $1`
   const { rows } = await database.query<SubscriptionRow>(`select ${COLUMNS} from ${from}`, [id])
   return rows[0]
@@ -60,7 +60,8 @@ export async function listSubscriptions(
 ): Promise<SubscriptionRow[]> {
   const { rows } = await database.query<SubscriptionRow>(
     `select * from (
-       select ${COLUMNS} from checkout c left join subscription s on ${JOINED} where c.account_id = $1
+       select ${COLUMNS} from checkout c left join subscription s on ${JOINED}
+        where c.account_id = $1 and c.kind = 'plan'
        union all
        select ${COLUMNS} from subscription s left join checkout c on ${JOINED}
         where s.account_id = $1 and c.id is null

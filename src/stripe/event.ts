@@ -107,7 +107,8 @@ export function projectEvent(event: unknown): InboxEvent {
 
 /** The workflow that owns what an event tells of. */
 function ownerOf(type: string, object: Fields): string | null {
-  if (type.startsWith('checkout.session.')) {
+  // a payment intent of a pack has its order's id, those of invoices have none
+  if (type.startsWith('checkout.session.') || type.startsWith('payment_intent.')) {
     const order = asFields(object['metadata'])['perennial_order']
     return typeof order === 'string' && /^ord_[A-Za-z0-9]{1,64}$/.test(order)
       ? workflowId.checkout(order)

@@ -5,7 +5,7 @@
 import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
 import { stripeKey } from '../domain/id.ts'
-import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription.ts'
+import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
 
 /** The API version this code was written against. Webhook endpoints are created with it. */
 export const API_VERSION = '2026-10-28.endive'
@@ -145,9 +145,9 @@ export async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined>
   }
 }
 
-function instant(seconds: number): Instant
-function instant(seconds: number | null | undefined): Instant | null
-function instant(seconds: number | null | undefined): Instant | null {
+export function instant(seconds: number): Instant
+export function instant(seconds: number | null | undefined): Instant | null
+export function instant(seconds: number | null | undefined): Instant | null {
   return seconds == null ? null : new Date(seconds * 1000).toISOString()
 }
 
@@ -207,7 +207,7 @@ function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]):
   }
 }
 
-function checkoutFacts(session: Stripe.Checkout.Session): CheckoutFacts {
+export function checkoutFacts(session: Stripe.Checkout.Session): CheckoutFacts {
   return {
     id: session.id,
     status: session.status ?? 'open',

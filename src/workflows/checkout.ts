@@ -1,10 +1,11 @@
-/** The life of one hosted checkout: opened, then paid or abandoned. What it sold is its own workflow's business. */
+/** The life of one hosted checkout: opened, then paid or abandoned. A plan it sold is its own workflow's business. */
 import { continueAsNew, workflowInfo } from '@temporalio/workflow'
 import { decideCheckout } from '../domain/checkout.ts'
 import { orderOf } from '../domain/id.ts'
 import { live, type Pass } from './entity.ts'
 import { ATTRIBUTE, type CheckoutInput, openUpdate } from './message.ts'
 import { checkoutActivities } from './proxy.ts'
+import { purchasePass } from './purchase.ts'
 
 const { openCheckout, observeCheckout, applyCheckout } = checkoutActivities
 
@@ -19,7 +20,8 @@ export async function checkout(input: CheckoutInput): Promise<void> {
 }
 
 async function pass(id: string): Promise<Pass> {
-  const { observation, events, at } = await observeCheckout({ order: id })
+  const { observation, purchase, events, at } = await observeCheckout({ order: id })
+  if (purchase !== undefined) return (await purchasePass(purchase, events)) ?? (await pass(id))
   if (observation === null) {
     return {
       at,

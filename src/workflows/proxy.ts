@@ -5,6 +5,7 @@ import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { DriftActivities } from '../activities/drift.ts'
 import type { DutyActivities } from '../activities/duty.ts'
 import type { FreeActivities } from '../activities/free.ts'
+import type { PurchaseActivities } from '../activities/purchase.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
 
 /** Every activity says every two seconds that it is alive: one whose worker died is started again this soon. */
@@ -36,8 +37,8 @@ const batch = {
 } as const
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
-export const checkoutActivities = proxyActivities<CheckoutActivities>(entity)
 export const approvalActivities = proxyActivities<ApprovalActivities>(entity)
+export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
 export const dutyActivities = proxyActivities<DutyActivities & DriftActivities>(batch)

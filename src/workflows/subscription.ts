@@ -1,6 +1,7 @@
 /** The life of one subscription, identified by Stripe's id: first payment, renewals, entitlements, the end. */
 import { continueAsNew, workflowInfo } from '@temporalio/workflow'
-import { decideSubscription, type GrantStep, type SubscriptionPlan } from '../domain/subscription.ts'
+import { decideSubscription } from '../domain/subscription.ts'
+import type { GrantStep, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { live, type Pass } from './entity.ts'
 import { ATTRIBUTE, cancelUpdate, type SubscriptionInput } from './message.ts'
 import { subscriptionActivities } from './proxy.ts'

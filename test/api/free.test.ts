@@ -8,7 +8,13 @@ import type { CommandAnswer } from '../../src/workflows/message.ts'
 import { type ApiUnderTest, mirror, sell, startApi } from './api-under-test.ts'
 import { Workflows } from './workflows.ts'
 
-const LIMITS: Limits = { grantMax: '1', purchaseMin: '1', purchaseMax: '1', purchaseDayMax: '1' }
+const LIMITS: Limits = {
+  grantMax: '1',
+  purchaseMin: '1',
+  purchaseMax: '1',
+  purchaseDayMax: '1',
+  purchaseHourMax: 1,
+}
 
 describe('free plans', () => {
   const workflows = new Workflows()

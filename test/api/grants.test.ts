@@ -10,7 +10,13 @@ describe('goodwill and promotion', () => {
   let account: string
   before(async () => {
     api = await startApi()
-    const limits = { grantMax: '1000', purchaseMin: '500', purchaseMax: '50000', purchaseDayMax: '100000' }
+    const limits = {
+      grantMax: '1000',
+      purchaseMin: '500',
+      purchaseMax: '50000',
+      purchaseDayMax: '100000',
+      purchaseHourMax: 10,
+    }
     await putInForce(api.database.pool, { version: 'v1', currency: 'usd', limits })
   })
   after(() => api.close())

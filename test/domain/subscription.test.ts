@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import type { KeptTerms } from '../../src/domain/plan.ts'
-import {
-  decideSubscription,
-  type InvoiceFacts,
-  type LineFacts,
-  type Observation,
-  type SubscriptionFacts,
-} from '../../src/domain/subscription.ts'
+import { decideSubscription } from '../../src/domain/subscription.ts'
+import type {
+  InvoiceFacts,
+  LineFacts,
+  Observation,
+  SubscriptionFacts,
+} from '../../src/domain/subscription-facts.ts'
 
 const at = (day: string) => `${day}T10:00:00.000Z`
 const terms: KeptTerms = {

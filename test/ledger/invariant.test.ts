@@ -28,6 +28,8 @@ const ONCE = 'a spend is given back at most once over'
 const NAMED = 'each reversal names its spend'
 const WANTED = 'each adjustment is what two persons wanted, and what they wanted is made'
 const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
+const CUT = 'a month of a paid year is granted as what was paid for it, less what was given back'
+const GOOD = 'no subscription has made good more than was given back'
 const PAID = 'each grant of a plan names a payment that is written down, or the free plan that it is of'
 const MONTHS = 'the months of a free plan are counted from one instant, however often it is begun'
 const TOLD = 'each notice has its deliveries'
@@ -212,6 +214,18 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     'a month is marked granted and has no posting',
     `update entitlement set granted_at = now() where key = 'invoice_line:il_1:1'`,
     [ENTITLED],
+  ],
+  [
+    'a month was granted whole whose money was given back in part',
+    `update entitlement set cut = 5 where key = 'invoice_line:il_1:0'`,
+    [CUT],
+  ],
+  [
+    'what was given back is made good twice',
+    `insert into settlement (key, account_id, subscription_id, invoice_id, owed)
+     values ('proration:in_1:price', :a, 'sub_1', 'in_1', 5), ('invoice_line:il_2', :a, 'sub_1', 'in_2', -5),
+            ('invoice_line:il_3', :a, 'sub_1', 'in_3', -5)`,
+    [GOOD],
   ],
   ['the payment of a plan is not there', `delete from payment where id = 'pi_1'`, [PAID]],
   [

@@ -61,6 +61,7 @@ const LIMITS: Catalog['limits'] = {
   purchaseMin: '500',
   purchaseMax: '9',
   purchaseDayMax: '9',
+  purchaseHourMax: 9,
 }
 
 describe('what the catalogue sells', () => {

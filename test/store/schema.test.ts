@@ -19,6 +19,7 @@ const ELSEWHERE = [
   'posting',
   ...Array.from({ length: 8 }, (_, part) => `posting_${part}`),
   'reversal',
+  'settlement',
   'wallet',
   'webhook_endpoint',
 ]

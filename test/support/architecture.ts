@@ -60,6 +60,7 @@ const TABLE: Record<string, string[]> = {
     'store/checkout',
     'store/free',
     'store/price-list',
+    'store/purchase',
     'store/alert',
     'store/approval',
     'store/notice',

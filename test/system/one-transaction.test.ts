@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createSubscriptionActivities } from '../../src/activities/subscription.ts'
-import type { SubscriptionPlan } from '../../src/domain/subscription.ts'
+import type { SubscriptionPlan } from '../../src/domain/subscription-facts.ts'
 import { storeEvent } from '../../src/store/inbox.ts'
 import { assertBooks, DAY_MS, fromNow, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
@@ -23,6 +23,8 @@ describe('law 3: what a run applies is one transaction', () => {
     granted: await count('entitlement where granted_at is not null'),
     postings: await count('posting'),
     audit: await count(`audit_log where action = 'subscription'`),
+    settlements: await count('settlement'),
+    cuts: await count('entitlement where cut > 0'),
     mirrors: await count('subscription'),
     settled: await count('processed_webhook_events where settled_at is not null'),
   })
@@ -43,6 +45,8 @@ describe('law 3: what a run applies is one transaction', () => {
       payments: [{ id: 'pi_1', invoice: 'in_1', amountMinor: '2000', currency: 'usd', paidAt: at }],
       entitlements: [month(0), month(1)],
       grants: [{ ...month(0), carry: '0', periodStart: at, reason: 'first_payment' }],
+      settlements: [{ key: 'proration:in_1:price_y', invoice: 'in_1', owed: '1' }],
+      cuts: [{ key: 'invoice_line:il_1:1', amount: '5' }],
       mirror: {
         id: 'sub_1',
         account,
@@ -100,7 +104,17 @@ describe('law 3: what a run applies is one transaction', () => {
     await database.owner.query('alter table processed_webhook_events drop constraint never')
     assert.deepEqual(await written(), nothing)
 
-    const all = { payments: 1, entitlements: 2, granted: 1, postings: 1, audit: 1, mirrors: 1, settled: 1 }
+    const all = {
+      payments: 1,
+      entitlements: 2,
+      granted: 1,
+      postings: 1,
+      audit: 1,
+      settlements: 1,
+      cuts: 1,
+      mirrors: 1,
+      settled: 1,
+    }
     assert.deepEqual(await activities.applySubscription(input), { role: 'primary' })
     assert.deepEqual(await written(), all)
     assert.deepEqual(await activities.applySubscription(input), { role: 'primary' })

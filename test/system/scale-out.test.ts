@@ -111,6 +111,20 @@ describe('two API processes behind a proxy', function () {
         },
       }
     },
+    async '/v1/purchases'() {
+      const account = await newAccount('1')
+      const [success_url, cancel_url] = ['https://example.com/ok', 'https://example.com/no']
+      const before = (await stack.stripe.checkout.sessions.list({ limit: 100 })).data.length
+      return {
+        path: '/v1/purchases',
+        body: { account, pack: 'credits_10', success_url, cancel_url },
+        async effects() {
+          const sessions = (await stack.stripe.checkout.sessions.list({ limit: 100 })).data.length - before
+          assert.equal(sessions, await count('checkout where account_id = $1', [account]))
+          return sessions
+        },
+      }
+    },
     async '/v1/subscriptions/{id}/cancel'() {
       const { subscription } = await subscribe(stack)
       return {

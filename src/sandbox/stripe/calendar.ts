@@ -26,3 +26,17 @@ export function nextBoundary(anchor: number, interval: string, count: number, in
   while (boundary(anchor, interval, step * count) <= instant) step += 1
   return boundary(anchor, interval, step * count)
 }
+
+/** The whole period around an instant: from the boundary at or before it to the next one. */
+export function periodAround(
+  anchor: number,
+  interval: string,
+  count: number,
+  instant: number,
+): { start: number; end: number } {
+  let step = 0
+  while (boundary(anchor, interval, step * count) > instant) step -= 1
+  const end = nextBoundary(anchor, interval, count, instant)
+  while (boundary(anchor, interval, (step + 1) * count) < end) step += 1
+  return { start: boundary(anchor, interval, step * count), end }
+}

@@ -1,5 +1,6 @@
 // The end of a subscription, now or later.
 import { isOver } from './subscription-state.ts'
+import { discardUpdate } from './update-payment.ts'
 import type { CancelReason, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -7,6 +8,7 @@ import type { World } from './world.ts'
 export function endSubscription(world: World, subId: string, reason: CancelReason): Subscription {
   const sub = world.need('subscription', subId)
   if (isOver(sub)) return sub
+  discardUpdate(world, subId)
   for (const purpose of ['period', 'cancel', 'trial_will_end', 'expire', 'upcoming'])
     world.deadlines.clear(`subscription.${purpose}`, subId)
   for (const invoice of world.store.all('invoice')) {

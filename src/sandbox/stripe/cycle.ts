@@ -1,12 +1,13 @@
 // The billing engine: what a subscription does as time passes. Each function is one deadline, run at its own instant.
-import { Decimal } from 'decimal.js'
 import { nextBoundary } from './calendar.ts'
 import { endSubscription } from './cancel.ts'
 import { draftInvoice } from './invoice-draft.ts'
+import { linesFor } from './invoice-line.ts'
 import { attempt, finalize } from './invoicing.ts'
-import { minorUnits } from './money.ts'
+import { pendingOf } from './proration.ts'
 import { isOver, setStatus } from './subscription-state.ts'
-import type { Invoice, InvoiceLine, Subscription, SubscriptionItem } from './wire.ts'
+import { discardUpdate } from './update-payment.ts'
+import type { Invoice, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
 const DAY = 86_400
@@ -41,77 +42,6 @@ export function withPeriod(sub: Subscription, { start, end }: Period): Subscript
   return { ...sub.items, data }
 }
 
-/** The lines that charge one period of every item; a period cut short by `cancel_at` is charged in proportion. */
-export function linesFor(
-  world: World,
-  sub: Subscription,
-  period: Period & { full?: number },
-  free: boolean,
-): InvoiceLine[] {
-  return sub.items.data.map((item) => {
-    const quantity = item.quantity ?? 1
-    const whole = new Decimal(item.price.unit_amount_decimal ?? 0).times(quantity)
-    const full = period.full ?? period.end
-    const share =
-      full === period.end ? whole : whole.times(period.end - period.start).div(full - period.start)
-    const amount = free ? 0 : minorUnits(share)
-    return lineFor(world, sub, item, period, amount, free)
-  })
-}
-
-function lineFor(
-  world: World,
-  sub: Subscription,
-  item: SubscriptionItem,
-  { start, end }: Period,
-  amount: number,
-  free: boolean,
-): InvoiceLine {
-  const quantity = item.quantity ?? 1
-  const product = world.store.get('product', item.price.product)?.name ?? item.price.product
-  const price = `${money(item.price.unit_amount_decimal ?? '0')} / ${item.price.recurring?.interval ?? ''}`
-  return {
-    id: world.id('il'),
-    object: 'line_item',
-    amount,
-    currency: sub.currency,
-    description: free ? `Trial period for ${product}` : `${quantity} × ${product} (at ${price})`,
-    discount_amounts: [],
-    discountable: true,
-    discounts: [],
-    invoice: null,
-    livemode: false,
-    metadata: sub.metadata,
-    parent: {
-      invoice_item_details: null,
-      subscription_item_details: {
-        invoice_item: null,
-        proration: false,
-        proration_details: { credited_items: null },
-        subscription: sub.id,
-        subscription_item: item.id,
-      },
-      type: 'subscription_item_details',
-    },
-    period: { end, start },
-    pretax_credit_amounts: [],
-    pricing: {
-      price_details: { price: item.price.id, product: item.price.product },
-      type: 'price_details',
-      unit_amount_decimal: free ? '0' : (item.price.unit_amount_decimal ?? '0'),
-    },
-    quantity,
-    quantity_decimal: String(quantity),
-    subscription: sub.id,
-    subtotal: amount,
-    taxes: [],
-  }
-}
-
-function money(cents: string): string {
-  return `$${new Decimal(cents).div(100).toFixed(2)}`
-}
-
 /** Plans what happens at the end of the present period, and before it. */
 export function planNext(world: World, sub: Subscription): void {
   const { start, end } = periodOf(sub)
@@ -126,11 +56,12 @@ export function planNext(world: World, sub: Subscription): void {
 
 /** The end of a period or of a trial: the next one starts, and its invoice is drafted for an hour. */
 export function turnPeriod(world: World, subId: string): void {
+  discardUpdate(world, subId)
   const sub = world.store.get('subscription', subId)
   if (!sub || isOver(sub) || sub.status === 'incomplete') return
   const { start, end } = periodOf(sub)
   if (sub.cancel_at !== null && sub.cancel_at <= end) {
-    endSubscription(world, subId, null)
+    endAsPlanned(world, sub)
     return
   }
   const trialEnds = sub.status === 'trialing'
@@ -174,8 +105,23 @@ function endWithoutMethod(world: World, sub: Subscription): boolean {
 
 export function cancelNow(world: World, subId: string): void {
   const sub = world.store.get('subscription', subId)
-  if (sub && !isOver(sub) && sub.cancel_at !== null && sub.cancel_at <= world.at)
-    endSubscription(world, subId, null)
+  if (sub && !isOver(sub) && sub.cancel_at !== null && sub.cancel_at <= world.at) endAsPlanned(world, sub)
+}
+
+/** Prorations that were still pending are collected at the end. docs.stripe.com/api/subscriptions/cancel */
+function endAsPlanned(world: World, sub: Subscription): void {
+  const ended = endSubscription(world, sub.id, null)
+  if (pendingOf(world, sub.id).length > 0) finalInvoice(world, ended, HOUR)
+}
+
+/** What is still pending of a subscription that ends. */
+export function finalInvoice(world: World, sub: Subscription, finalizesIn: number): Invoice {
+  const { start } = periodOf(sub)
+  const reason = 'subscription_cycle'
+  const invoice = draftInvoice(world, sub, { reason, lines: [], finalizesIn, periodStart: start })
+  world.update('subscription', sub.id, { latest_invoice: invoice.id })
+  world.emit('invoice.created', invoice)
+  return invoice
 }
 
 export function warnTrial(world: World, subId: string): void {
@@ -204,13 +150,9 @@ export function announce(world: World, subId: string): void {
   if (sub.cancel_at !== null && sub.cancel_at <= end) return
   const period = periodFrom(sub, end)
   const lines = linesFor(world, sub, period, false)
-  const preview = draftInvoice(world, sub, {
-    reason: 'upcoming',
-    lines,
-    finalizesIn: null,
-    periodStart: start,
-  })
-  world.store.delete('invoice', preview.id)
+  const preview = world.imagine(() =>
+    draftInvoice(world, sub, { reason: 'upcoming', lines, finalizesIn: null, periodStart: start }),
+  )
   const { id: _id, ...rest } = { ...preview, period_end: end, next_payment_attempt: end + HOUR } as Invoice
   world.emit('invoice.upcoming', rest)
 }

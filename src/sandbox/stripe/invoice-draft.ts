@@ -1,4 +1,5 @@
 // A subscription's invoice as a draft.
+import { sweepPending } from './invoice-item.ts'
 import type { Invoice, InvoiceLine, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -13,9 +14,9 @@ export interface DraftFields {
 export function draftInvoice(world: World, sub: Subscription, fields: DraftFields): Invoice {
   const customer = world.need('customer', sub.customer)
   const id = world.id('in')
-  const total = fields.lines.reduce((sum, line) => sum + line.amount, 0)
+  const lines = [...sweepPending(world, sub, id), ...fields.lines].map((line) => ({ ...line, invoice: id }))
+  const total = lines.reduce((sum, line) => sum + line.amount, 0)
   const finalizesAt = fields.finalizesIn === null ? null : world.at + fields.finalizesIn
-  const lines = fields.lines.map((line) => ({ ...line, invoice: id }))
   if (finalizesAt !== null && fields.finalizesIn !== 0)
     world.deadlines.set('invoice.finalize', id, finalizesAt * 1000)
   return world.create('invoice', {

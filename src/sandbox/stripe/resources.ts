@@ -5,6 +5,7 @@ import { checkoutSession } from './resource/checkout-session.ts'
 import { customer } from './resource/customer.ts'
 import { event } from './resource/event.ts'
 import { invoice } from './resource/invoice.ts'
+import { invoiceItem } from './resource/invoice-item.ts'
 import { invoicePayment } from './resource/invoice-payment.ts'
 import { paymentIntent } from './resource/payment-intent.ts'
 import { paymentMethod } from './resource/payment-method.ts'
@@ -21,6 +22,7 @@ export const resources: Resource[] = [
   price,
   checkoutSession,
   subscription,
+  invoiceItem,
   invoice,
   invoicePayment,
   paymentIntent,

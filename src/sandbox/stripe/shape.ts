@@ -1,5 +1,5 @@
 // Parameters that several resources share.
-import { any, decimal, hash, int, metadata, oneOf, required, str } from './param.ts'
+import { any, bool, decimal, hash, int, metadata, oneOf, required, str } from './param.ts'
 
 export const interval = oneOf('day', 'week', 'month', 'year')
 
@@ -37,3 +37,11 @@ export const trialSettings = hash({
 })
 
 export const billingMode = hash({ type: required(oneOf('classic', 'flexible')), flexible: any })
+
+export const prorationBehavior = oneOf('always_invoice', 'create_prorations', 'none')
+
+/** How the billing cycle changes. docs.stripe.com/changelog/endive/2026-09-30/polymorphic-billing-cycle-anchor */
+export const anchorChange = hash({ type: required(oneOf('now', 'unchanged')) })
+
+/** One item in an update of a subscription, or in its preview. */
+export const itemChange = hash({ id: str, price: str, quantity: int, deleted: bool, metadata })

@@ -8,7 +8,7 @@ type Bucket = Map<string, unknown>
 export class Store {
   readonly #buckets = new Map<string, Bucket>()
   readonly #journal: Journal | undefined
-  readonly #before = new Map<string, { kind: string; id: string; old: unknown }>()
+  #before = new Map<string, { kind: string; id: string; old: unknown }>()
   /** Told of every put and delete, so that derived indexes follow, also when a step is undone. */
   onChange: (kind: string, id: string, object: unknown) => void = () => {}
 
@@ -59,6 +59,18 @@ export class Store {
   rollback(): void {
     for (const { kind, id, old } of Array.from(this.#before.values()).reverse()) this.#set(kind, id, old)
     this.#before.clear()
+  }
+
+  /** Runs `act`, then undoes what it did and nothing else: what would happen. */
+  imagine<T>(act: () => T): T {
+    const outer = this.#before
+    this.#before = new Map()
+    try {
+      return act()
+    } finally {
+      this.rollback()
+      this.#before = outer
+    }
   }
 
   close(): void {

@@ -4,7 +4,8 @@ import { draftInvoice } from './invoice-draft.ts'
 import { attempt, finalize, methodFor, paymentOf } from './invoicing.ts'
 import { declineError } from './payment.ts'
 import { nextBoundary } from './calendar.ts'
-import { linesFor, periodFrom, planNext } from './cycle.ts'
+import { periodFrom, planNext } from './cycle.ts'
+import { linesFor } from './invoice-line.ts'
 import { scheduleEnd } from './cancel.ts'
 import type { Invoice, Price, Subscription, SubscriptionItem } from './wire.ts'
 import type { World } from './world.ts'
@@ -30,7 +31,10 @@ export interface NewSubscription {
   save_default_payment_method: string
 }
 
-export function checkItems(items: NewItem[]): { currency: string; interval: string; count: number } {
+export function checkItems(
+  items: NewItem[],
+  currency = items[0]?.price.currency,
+): { currency: string; interval: string; count: number } {
   const first = items[0]?.price
   if (!first) throw invalid('Missing required param: items.', 'items', 'parameter_missing')
   for (const { price } of items) {
@@ -39,7 +43,7 @@ export function checkItems(items: NewItem[]): { currency: string; interval: stri
         `The price specified is set to \`type=one_time\` but this field only accepts prices with \`type=recurring\`.`,
         'items[0][price]',
       )
-    if (price.currency !== first.currency)
+    if (price.currency !== currency)
       throw invalid('All prices on a subscription must have the same currency.', 'items')
     const same =
       price.recurring.interval === first.recurring?.interval &&
@@ -135,7 +139,7 @@ export function newSubscription(world: World, fields: NewSubscription): Subscrip
   return sub
 }
 
-function newItem(
+export function newItem(
   world: World,
   subscription: string,
   item: NewItem,

@@ -1,15 +1,20 @@
 // Changes to a running subscription: its end date, its trial, its card, its words.
-import { cancelDate, scheduleEnd } from './cancel.ts'
-import { hasMethod, periodFrom, periodOf, planNext, withPeriod } from './cycle.ts'
-import { invalid, notSimulated, refused } from './error.ts'
+import { cancelDate, endSubscription, scheduleEnd } from './cancel.ts'
+import { finalInvoice, hasMethod, periodFrom, periodOf, planNext, withPeriod } from './cycle.ts'
+import { invalid, refused } from './error.ts'
+import { dropPending, newInvoiceItem } from './invoice-item.ts'
 import { attempt, finalize } from './invoicing.ts'
+import { changedItems } from './item-change.ts'
 import { mergeMetadata } from './param.ts'
-import { firstInvoice, planOf } from './subscribing.ts'
+import { creditsFor, pendingOf } from './proration.ts'
+import { firstInvoice, type PaymentBehavior } from './subscribing.ts'
 import { isOver } from './subscription-state.ts'
+import { changesBilling, planUpdate, type BillingChange } from './subscription-update.ts'
+import { carryOut, discardUpdate } from './update-payment.ts'
 import type { Feedback, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
-export interface Change {
+export interface Change extends BillingChange {
   cancel_at?: number | 'min_period_end' | 'max_period_end' | null | undefined
   cancel_at_period_end?: boolean | undefined
   default_payment_method?: string | null | undefined
@@ -18,21 +23,13 @@ export interface Change {
   trial_end?: number | 'now' | undefined
   collection_method?: 'charge_automatically' | 'send_invoice' | undefined
   days_until_due?: number | undefined
-  proration_behavior?: string | undefined
+  payment_behavior?: PaymentBehavior | undefined
+  off_session?: boolean | undefined
   trial_settings?:
     | { end_behavior: { missing_payment_method: 'cancel' | 'create_invoice' | 'pause' } }
     | undefined
   payment_settings?: { save_default_payment_method?: string | undefined } | undefined
   cancellation_details?: { comment?: string | null | undefined; feedback?: Feedback | undefined } | undefined
-  items?:
-    | {
-        id?: string | undefined
-        price?: string | undefined
-        quantity?: number | undefined
-        deleted?: boolean | undefined
-        metadata?: Record<string, string> | null | undefined
-      }[]
-    | undefined
 }
 
 /** What `cancel_at` or `cancel_at_period_end` do to the dates of the end. */
@@ -73,6 +70,7 @@ export function endPatch(world: World, sub: Subscription, change: Change): Parti
 }
 
 export function changeSubscription(world: World, sub: Subscription, change: Change): Subscription {
+  checkPending(change)
   const wordsOnly = Object.entries(change).every(
     ([key, v]) => v === undefined || ['metadata', 'cancellation_details', 'expand'].includes(key),
   )
@@ -84,7 +82,6 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
   const patch: Partial<Subscription> = {
     ...endPatch(world, sub, change),
     metadata: mergeMetadata(sub.metadata, change.metadata),
-    ...(change.items ? { items: changedItems(world, sub, change) } : {}),
     ...(change.default_payment_method === undefined
       ? {}
       : { default_payment_method: change.default_payment_method }),
@@ -107,43 +104,58 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
           },
         }),
   }
-  const before = sub
-  const after = world.update('subscription', sub.id, patch)
-  if (change.trial_end === undefined) world.emitChange('customer.subscription.updated', before, after)
-  else changeTrial(world, before, after, change.trial_end)
+  makeChange(world, sub, patch, change)
   scheduleEnd(world, world.need('subscription', sub.id))
   return world.need('subscription', sub.id)
 }
 
-function changedItems(world: World, sub: Subscription, change: Change): Subscription['items'] {
-  if (change.proration_behavior !== 'none')
-    throw notSimulated('prorations yet; pass proration_behavior=none', 'proration_behavior')
-  const data = sub.items.data.map((item) => {
-    const asked = change.items?.find((entry) => entry.id === item.id)
-    if (!asked) return item
-    if (asked.deleted) throw notSimulated('removing items', 'items')
-    const price = asked.price === undefined ? item.price : world.need('price', asked.price, 'items[0][price]')
-    const { recurring } = item.price
-    if (
-      price.recurring?.interval !== recurring?.interval ||
-      price.recurring?.interval_count !== recurring?.interval_count
-    )
-      throw notSimulated('changes of interval yet', 'items')
-    const quantity = asked.quantity ?? item.quantity ?? 1
-    return {
-      ...item,
-      price,
-      plan: planOf(price),
-      quantity,
-      metadata: mergeMetadata(item.metadata, asked.metadata),
+function makeChange(world: World, sub: Subscription, patch: Partial<Subscription>, change: Change): void {
+  const bills = changesBilling(change) || change.trial_end !== undefined
+  // another change takes the place of one that still waits for its payment, whose invoice is voided
+  if (bills) discardUpdate(world, sub.id)
+  const before = world.need('subscription', sub.id)
+  const patched: Subscription = { ...before, ...patch }
+  if (change.trial_end !== undefined) {
+    const items = change.items ? changedItems(world, patched, change.items) : patched.items.data
+    const list = { ...patched.items, data: items, total_count: items.length }
+    world.store.put('subscription', before.id, { ...patched, items: list })
+    changeTrial(world, before, { ...patched, items: list }, change.trial_end)
+  } else if (bills) {
+    const how = {
+      behavior: change.payment_behavior ?? 'allow_incomplete',
+      offSession: change.off_session ?? false,
     }
-  })
-  for (const asked of change.items ?? []) {
-    if (asked.id === undefined) throw notSimulated('adding items', 'items')
-    if (!data.some((item) => item.id === asked.id))
-      throw invalid(`No such subscription item: '${asked.id}'`, 'items[0][id]', 'resource_missing')
+    const { cancel_at_period_end: atEnd, metadata } = change
+    carryOut(world, before, planUpdate(world, patched, change), how, {
+      ...(atEnd === undefined ? {} : { cancel_at_period_end: atEnd }),
+      ...(metadata === undefined ? {} : { metadata: patched.metadata }),
+    })
+  } else {
+    world.store.put('subscription', before.id, patched)
+    world.emitChange('customer.subscription.updated', before, patched)
   }
-  return { ...sub.items, data }
+}
+
+/** The parameters a waiting change may have. docs.stripe.com/billing/pending-updates-reference (supported attributes) */
+const supported = new Set([
+  'billing_cycle_anchor',
+  'cancel_at_period_end',
+  'expand',
+  'items',
+  'metadata',
+  'payment_behavior',
+  'proration_behavior',
+  'proration_date',
+])
+
+function checkPending(change: Change): void {
+  if (change.payment_behavior !== 'pending_if_incomplete') return
+  const odd = Object.entries(change).find(([key, value]) => value !== undefined && !supported.has(key))
+  if (odd)
+    throw invalid(
+      `You cannot pass \`${odd[0]}\` when \`payment_behavior\` is \`pending_if_incomplete\`.`,
+      odd[0],
+    )
 }
 
 /** A new end of the trial: now (the first paid period starts and is charged at once) or another date. */
@@ -186,6 +198,29 @@ function startPaidPeriod(world: World, sub: Subscription): void {
   const open = finalize(world, draft.id)
   if (open.status === 'open' && hasMethod(world, active))
     attempt(world, open.id, { offSession: true, automatic: true })
+}
+
+/**
+ * The end at this instant. `prorate` gives unused time back as a pending item, `invoice_now` bills what is pending;
+ * without either, pending prorations are removed. docs.stripe.com/api/subscriptions/cancel
+ */
+export function cancelAtOnce(
+  world: World,
+  id: string,
+  how: { prorate?: boolean | undefined; invoice_now?: boolean | undefined },
+): Subscription {
+  discardUpdate(world, id)
+  const sub = world.need('subscription', id)
+  if (how.prorate)
+    for (const item of sub.items.data)
+      for (const credit of creditsFor(world, sub, item.id, world.at)) newInvoiceItem(world, sub, credit)
+  if (how.invoice_now && pendingOf(world, id).length > 0) {
+    const open = finalize(world, finalInvoice(world, sub, 0).id)
+    if (open.status === 'open' && hasMethod(world, sub))
+      attempt(world, open.id, { offSession: true, automatic: true })
+  }
+  if (!how.prorate && !how.invoice_now) dropPending(world, id)
+  return endSubscription(world, id, 'cancellation_requested')
 }
 
 export function resume(world: World, sub: Subscription): Subscription {

@@ -3,6 +3,7 @@ import { cancelPayment, paymentOf, subscriptionOf } from './invoicing.ts'
 import type { Invoice, Subscription, SubscriptionStatus } from './wire.ts'
 import type { World } from './world.ts'
 import { endSubscription } from './cancel.ts'
+import { applyPending, forgetUpdate } from './update-payment.ts'
 
 export function isOver(sub: Subscription): boolean {
   return sub.status === 'canceled' || sub.status === 'incomplete_expired'
@@ -20,6 +21,7 @@ export function setStatus(
 export function afterPayment(world: World, invoice: Invoice): void {
   const sub = subscriptionOf(world, invoice)
   if (!sub || isOver(sub)) return
+  if (sub._update?.invoice === invoice.id) applyPending(world, sub)
   world.deadlines.clear('subscription.expire', sub.id)
   if (sub.status === 'incomplete') saveMethod(world, sub, invoice)
   const now = world.need('subscription', sub.id)
@@ -51,6 +53,8 @@ function saveMethod(world: World, sub: Subscription, invoice: Invoice): void {
 export function afterFailure(world: World, invoice: Invoice, last: boolean): void {
   const sub = subscriptionOf(world, invoice)
   if (!sub || isOver(sub) || sub.status === 'incomplete') return
+  // a change that waits to be paid leaves the subscription as it was
+  if (sub._update?.invoice === invoice.id) return
   const customer = world.store.get('customer', sub.customer)
   if (customer && customer.delinquent !== true)
     world.update('customer', customer.id, { delinquent: true }, 'customer.updated')
@@ -82,6 +86,8 @@ export function voidInvoice(world: World, invoice: Invoice): Invoice {
   })
   world.emitChange('invoice.updated', invoice, after)
   world.emit('invoice.voided', after)
+  const sub = subscriptionOf(world, after)
+  if (sub?._update?.invoice === after.id) forgetUpdate(world, sub)
   return after
 }
 

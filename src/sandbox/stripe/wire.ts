@@ -31,6 +31,10 @@ export type Charge = Wire<Stripe.Charge>
 export type InvoiceLine = Wire<Stripe.InvoiceLineItem>
 export type InvoicePayment = Wire<Stripe.InvoicePayment>
 export type SubscriptionItem = Wire<Stripe.SubscriptionItem>
+export type InvoiceItem = Wire<Omit<Stripe.InvoiceItem, 'deleted'>> & {
+  /** The invoice line that bills it. */
+  _line?: string
+}
 export type WebhookEndpoint = Wire<Stripe.WebhookEndpoint>
 
 export interface Invoice extends Wire<Omit<Stripe.Invoice, 'lines' | 'payments'>> {
@@ -41,6 +45,8 @@ export interface Invoice extends Wire<Omit<Stripe.Invoice, 'lines' | 'payments'>
 
 export interface Subscription extends Wire<Omit<Stripe.Subscription, 'items'>> {
   items: List<SubscriptionItem>
+  /** A change that waits for its invoice to be paid, and the invoice items that were pending before it. */
+  _update?: { invoice: string; patch: Partial<Subscription>; swept: string[] }
 }
 
 export type SubscriptionStatus = Subscription['status']
@@ -119,6 +125,7 @@ export interface Kinds {
   subscription: Subscription
   invoice: Invoice
   invoice_payment: InvoicePayment
+  invoiceitem: InvoiceItem
   'checkout.session': CheckoutSession
   event: StoredEvent
   webhook_endpoint: WebhookEndpoint
@@ -142,6 +149,7 @@ export const kindByPrefix: Record<string, Kind> = {
   sub: 'subscription',
   in: 'invoice',
   inpay: 'invoice_payment',
+  ii: 'invoiceitem',
   cs: 'checkout.session',
 }
 

@@ -89,6 +89,17 @@ export class World {
     }
   }
 
+  /** What `act` would answer: it leaves nothing, and nobody is told. */
+  imagine<T>(act: () => T): T {
+    const events = this.#events
+    this.#events = []
+    try {
+      return this.store.imagine(act)
+    } finally {
+      this.#events = events
+    }
+  }
+
   id(prefix: string): string {
     let id = idFor(this.random, prefix)
     while (this.store.has(id)) id = idFor(this.random, prefix)

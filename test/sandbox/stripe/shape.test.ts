@@ -61,6 +61,32 @@ describe('stripe sandbox: shapes', function () {
     )
   }
 
+  /** A subscription with prorations that wait, a preview, and a change that waits to be paid. */
+  async function changing({ stripe }: Bench): Promise<void> {
+    const [sub, dear] = [await subscribed(stripe), await plan(stripe, 'month', 9000)]
+    const id = sub.items.data[0]?.id ?? ''
+    const items = [{ id, price: dear.id }]
+    const preview = await stripe.invoices.createPreview({
+      subscription: sub.id,
+      subscription_details: { items, proration_behavior: 'always_invoice' },
+    })
+    conforms('invoice', preview)
+    for (const line of preview.lines.data) conforms('line_item', line)
+    await stripe.subscriptions.update(sub.id, { items: [{ id, quantity: 2 }] })
+    const bad = await stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
+      customer: sub.customer as string,
+    })
+    await stripe.subscriptions.update(sub.id, { default_payment_method: bad.id })
+    const held = await stripe.subscriptions.update(sub.id, {
+      items,
+      proration_behavior: 'always_invoice',
+      payment_behavior: 'pending_if_incomplete',
+    })
+    assert.ok(held.pending_update)
+    conforms('subscription', held)
+    await stripe.invoices.voidInvoice(held.latest_invoice as string)
+  }
+
   it('match the document, as created, paid, declined, on trial and ended', async () => {
     const world = await bench('2027-01-01T00:00:00Z')
     const { stripe } = world
@@ -70,6 +96,7 @@ describe('stripe sandbox: shapes', function () {
       await stripe.webhookEndpoints.create({ url: hook.url, enabled_events: ['*'] }),
     )
     await everything(world)
+    await changing(world)
     await subscribed(stripe, 'year', { trial_period_days: 10 })
     await subscribed(stripe, 'month', { cancel_at_period_end: true })
     const refusing = await payer(stripe, 'pm_card_chargeCustomerFail')
@@ -85,6 +112,7 @@ describe('stripe sandbox: shapes', function () {
       ['subscription', stripe.subscriptions.list({ status: 'all' })],
       ['invoice', stripe.invoices.list({ expand: ['data.payments'] })],
       ['invoice_payment', stripe.invoicePayments.list()],
+      ['invoiceitem', stripe.invoiceItems.list()],
       ['payment_intent', stripe.paymentIntents.list()],
       ['charge', stripe.charges.list()],
       ['setup_intent', stripe.setupIntents.list()],

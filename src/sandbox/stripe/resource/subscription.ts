@@ -1,5 +1,4 @@
 // Subscriptions: create, read, change, cancel, resume.
-import { endSubscription } from '../cancel.ts'
 import { announce, cancelNow, turnPeriod, warnTrial } from '../cycle.ts'
 import { invalid, missing, refused } from '../error.ts'
 import { newestFirst, pageOf } from '../list.ts'
@@ -25,8 +24,16 @@ import { expireIncomplete, isOver } from '../subscription-state.ts'
 import type { World } from '../world.ts'
 import { liveCustomer } from '../customer.ts'
 import { resolvePrice } from '../catalogue.ts'
-import { billingMode, priceData, trialSettings } from '../shape.ts'
-import { changeSubscription, endPatch, resume } from '../subscription-change.ts'
+import {
+  anchorChange,
+  billingMode,
+  itemChange,
+  priceData,
+  prorationBehavior,
+  trialSettings,
+} from '../shape.ts'
+import { discardUpdate } from '../update-payment.ts'
+import { cancelAtOnce, changeSubscription, endPatch, resume } from '../subscription-change.ts'
 
 const cancellationDetails = hash({ comment: emptyable(str), feedback: emptyable(feedback) })
 const paymentSettings = hash({
@@ -50,7 +57,7 @@ const shape = {
   metadata,
   payment_behavior: behavior,
   payment_settings: paymentSettings,
-  proration_behavior: oneOf('always_invoice', 'create_prorations', 'none'),
+  proration_behavior: prorationBehavior,
   trial_end: either(oneOf('now'), int),
   trial_settings: trialSettings,
   collection_method: oneOf('charge_automatically', 'send_invoice'),
@@ -140,9 +147,10 @@ export const subscription: Resource = {
       '/v1/subscriptions/:id',
       {
         ...shape,
-        items: list(hash({ id: str, price: str, quantity: int, deleted: bool, metadata })),
+        items: list(itemChange),
         cancellation_details: cancellationDetails,
         proration_date: int,
+        billing_cycle_anchor: anchorChange,
       },
       ({ world, ids: [id = ''], params }) => {
         const sub = world.need('subscription', id)
@@ -168,7 +176,7 @@ export const subscription: Resource = {
             },
           })
         }
-        return endSubscription(world, id, 'cancellation_requested')
+        return cancelAtOnce(world, id, params)
       },
     ),
     route(
@@ -197,6 +205,7 @@ export const subscription: Resource = {
     'subscription.trial_will_end': warnTrial,
     'subscription.upcoming': announce,
     'subscription.expire': expireIncomplete,
+    'subscription.update_expires': discardUpdate,
   },
 }
 

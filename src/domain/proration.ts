@@ -1,0 +1,211 @@
+/**
+ * What the prorations of a paid invoice do to credits (law 7): their net, over all lines, buys credits of the plan that
+ * was changed to, never more than that plan has; credits whose money is given back are taken from months to come, and
+ * what those do not hold is owed. So going up and down mints nothing. Pure; runs inside the workflow.
+ */
+import { addMonths, type Instant, monthsBetween, msBetween } from './calendar.ts'
+import { CREDIT_PLACES, Exact, formatCredits } from './credits.ts'
+import { cutEvenly, type GivenBack } from './given-back.ts'
+import { creditsForLine } from './grant.ts'
+import { postingKey } from './id.ts'
+import type { Bill, OurLine } from './period-grant.ts'
+import { lapsesAt } from './renewal.ts'
+import type { CutStep, GrantStep, PendingEntitlement, SettlementStep } from './subscription-facts.ts'
+
+export interface ProrationSteps {
+  grants: GrantStep[]
+  entitlements: PendingEntitlement[]
+  settlement: SettlementStep
+  cuts: CutStep[]
+}
+
+/** The key under which the prorations of an invoice are settled; undefined when it has none. */
+export function settlementKey({ invoice }: Bill, prorations: OurLine[]): string | undefined {
+  const named = targetOf(prorations) ?? latestOf(prorations)
+  return named === undefined ? undefined : postingKey.proration(invoice.id, named.terms.priceId)
+}
+
+/**
+ * Decides the prorations of an invoice that are not settled yet.
+ * @param beside the invoice's own periods: prorations that ride on a renewal are paid when their time is over, and
+ *   live in the period that begins
+ * @param months months to come, paid for before
+ */
+export function settleProrations(
+  bill: Bill,
+  prorations: OurLine[],
+  beside: OurLine[],
+  months: PendingEntitlement[],
+  owed: GivenBack,
+): ProrationSteps {
+  const { invoice } = bill
+  const key = settlementKey(bill, prorations) ?? postingKey.proration(invoice.id, 'none')
+  const before = owed.left
+  const worth = sumOf(prorations.map(worthOf))
+  const cuts = worth.isNegative() ? giveBack(prorations, worth.negated(), months, owed) : []
+  const bought = worth.gt(0) ? buy(bill, prorations, worth, beside, owed) : NOTHING
+  const change = owed.left.minus(before)
+  return { ...bought, cuts, settlement: { key, invoice: invoice.id, owed: formatCredits(change) } }
+}
+
+const NOTHING = { grants: [], entitlements: [] }
+
+/** What a line billed, by its plan's rule for discounts; negative when it gives back. */
+function netOf({ line, terms }: OurLine): Exact {
+  return terms.discountRule === 'full' ? new Exact(line.amount) : new Exact(line.amount).minus(line.discount)
+}
+
+/** The credits that a line's money buys, or had bought, at the line's own price. Over a chain of changes they cancel. */
+function worthOf(our: OurLine): Exact {
+  const { credits, unitAmount, interval } = our.terms
+  return netOf(our)
+    .times(credits)
+    .times(interval === 'year' ? 12 : 1)
+    .dividedBy(unitAmount)
+}
+
+function sumOf(amounts: Exact[]): Exact {
+  return amounts.reduce((sum, amount) => sum.plus(amount), new Exact(0))
+}
+
+/** The price that was changed to: the last line that bills anything. Told by the invoice alone, whatever came later. */
+function targetOf(prorations: OurLine[]): OurLine | undefined {
+  return latestOf(prorations.filter((our) => netOf(our).gt(0)))
+}
+
+function latestOf(lines: OurLine[]): OurLine | undefined {
+  return lines.toSorted(
+    (a, b) =>
+      Number(a.line.periodStart < b.line.periodStart) - Number(a.line.periodStart > b.line.periodStart) ||
+      netOf(b).abs().comparedTo(netOf(a).abs()) ||
+      (a.line.id < b.line.id ? -1 : 1),
+  )[0]
+}
+
+/** What is given back takes months to come, each by the same part; what they do not hold is owed. Rounded up. */
+function giveBack(
+  prorations: OurLine[],
+  worth: Exact,
+  months: PendingEntitlement[],
+  owed: GivenBack,
+): CutStep[] {
+  const credits = worth.toDecimalPlaces(CREDIT_PLACES, Exact.ROUND_UP)
+  const since = prorations.map(({ line }) => line.periodStart).toSorted()[0] ?? ''
+  const ahead = months.filter((month) => month.dueAt > since)
+  const amounts = ahead.map((month) => month.amount)
+  const left = cutEvenly(amounts, credits)
+  const cut = sumOf(ahead.map((month, index) => new Exact(month.amount).minus(left[index] ?? '0')))
+  owed.add(Exact.max(credits.minus(cut), 0))
+  return ahead.map((month, index) => ({ key: month.key, amount: left[index] ?? '0' }))
+}
+
+/**
+ * What was paid for the rest of a period buys credits of the target: the part of them that the net is of its price
+ * (law 7), never more than all of them, nor than the lines are worth; less what is owed.
+ */
+function buy(bill: Bill, prorations: OurLine[], worth: Exact, beside: OurLine[], owed: GivenBack) {
+  const target = targetOf(prorations)
+  const net = sumOf(prorations.map(netOf))
+  if (target === undefined || net.lte(0)) return NOTHING
+  const { terms, line } = target
+  const month = creditsForLine({
+    credits: terms.credits,
+    quantity: line.quantity ?? 0,
+    unitAmount: terms.unitAmount,
+    amount: net.toFixed(),
+    discount: '0',
+    rule: 'full',
+  })
+  const span = spanOf(bill, target, beside)
+  return terms.interval === 'month'
+    ? { ...NOTHING, grants: monthOf(bill, target, span, Exact.min(month, worth), owed) }
+    : { ...NOTHING, entitlements: monthsOf(bill, target, span, Exact.min(month.times(12), worth), owed) }
+}
+
+function sourceOf({ subscription, invoice }: Bill, { terms }: OurLine) {
+  return { subscription: subscription.id, invoice: invoice.id, price: terms.lookupKey }
+}
+
+function monthOf(bill: Bill, target: OurLine, span: Span, credits: Exact, owed: GivenBack): GrantStep[] {
+  const { invoice } = bill
+  const { terms } = target
+  const [amount] = owed.takeFrom([credits.toDecimalPlaces(CREDIT_PLACES, Exact.ROUND_DOWN)])
+  if (amount === undefined || amount.isZero()) return []
+  return [
+    {
+      key: postingKey.proration(invoice.id, terms.priceId),
+      amount: formatCredits(amount),
+      periodStart: span.start,
+      expiresAt: lapsesAt(terms, span.end),
+      carry: null,
+      payment: invoice.payment,
+      reason: 'plan_change',
+      source: sourceOf(bill, target),
+    },
+  ]
+}
+
+/** The months that are left of a prorated year, each with its part, beside what was written for them before. */
+function monthsOf(
+  bill: Bill,
+  target: OurLine,
+  span: Span,
+  credits: Exact,
+  owed: GivenBack,
+): PendingEntitlement[] {
+  const { invoice, subscription } = bill
+  const { terms, line } = target
+  const most = new Exact(terms.credits).times(line.quantity ?? 0)
+  const slices = slicesOf(subscription.anchor, span)
+  const whole = sumOf(slices.map(({ part }) => part))
+  const amounts = owed.takeFrom(
+    slices.map(({ part }) =>
+      Exact.min(credits.times(part).dividedBy(whole), most).toDecimalPlaces(CREDIT_PLACES, Exact.ROUND_DOWN),
+    ),
+  )
+  return slices.flatMap(({ start, end }, index) => {
+    const amount = amounts[index]
+    if (amount === undefined || amount.isZero()) return []
+    return [
+      {
+        key: postingKey.prorationMonth(invoice.id, terms.priceId, index),
+        amount: formatCredits(amount),
+        dueAt: start,
+        periodEnd: end,
+        expiresAt: lapsesAt(terms, end),
+        carry: null,
+        payment: invoice.payment,
+        source: { ...sourceOf(bill, target), month: String(index + 1) },
+      },
+    ]
+  })
+}
+
+interface Span {
+  start: Instant
+  end: Instant
+}
+
+/** Where bought credits live: in the time that was prorated, or, when it is over, in the period that begins. */
+function spanOf({ subscription }: Bill, { line, terms }: OurLine, beside: OurLine[]): Span {
+  const next = beside.find((our) => our.line.periodStart >= line.periodEnd)
+  if (next === undefined) return { start: line.periodStart, end: line.periodEnd }
+  const span = { start: next.line.periodStart, end: next.line.periodEnd }
+  if (terms.interval === next.terms.interval || terms.interval === 'year') return span
+  return slicesOf(subscription.anchor, span)[0] ?? span
+}
+
+/** The months of a span, by the anchor, with how much of a month each is. The first and the last may be parts. */
+function slicesOf(anchor: Instant, span: Span): (Span & { part: Exact })[] {
+  const slices: (Span & { part: Exact })[] = []
+  let index = monthsBetween(anchor, span.start)
+  if (addMonths(anchor, index) > span.start) index -= 1
+  for (let start = span.start; start < span.end; index += 1) {
+    const next = addMonths(anchor, index + 1)
+    const end = next < span.end ? next : span.end
+    const part = new Exact(msBetween(start, end)).dividedBy(msBetween(addMonths(anchor, index), next))
+    slices.push({ start, end, part })
+    start = end
+  }
+  return slices
+}

@@ -1,0 +1,109 @@
+/** Stripe's side of buying packs: the hosted page in payment mode, and the payment that it leads to. */
+import type Stripe from 'stripe'
+import { stripeKey } from '../domain/id.ts'
+import type { PackPaymentFacts, PageFacts } from '../domain/purchase.ts'
+import {
+  type CheckoutFacts,
+  type CheckoutOrder,
+  METADATA,
+  checkoutFacts,
+  instant,
+  unlessMissing,
+} from './gateway.ts'
+
+export interface PackPageOrder extends CheckoutOrder {
+  quantity: number
+  /** keeps the card for payments without the customer; the page asks for consent */
+  savesMethod: boolean
+}
+
+/** A page with its payment, if it has one. */
+export interface PackPage {
+  page: PageFacts
+  payment: PackPaymentFacts | null
+}
+
+export type PurchaseGateway = ReturnType<typeof createPurchaseGateway>
+
+export function createPurchaseGateway(stripe: Stripe) {
+  return {
+    /** Opens the hosted page of an order of packs, once. Codes may be used: what is granted follows what is paid. */
+    async openPage(order: PackPageOrder): Promise<CheckoutFacts> {
+      const metadata = { [METADATA.account]: order.account, [METADATA.order]: order.order }
+      const session = await stripe.checkout.sessions.create(
+        {
+          mode: 'payment',
+          ui_mode: 'hosted_page',
+          customer: order.customer,
+          client_reference_id: order.order,
+          line_items: [{ price: order.price, quantity: order.quantity }],
+          allow_promotion_codes: true,
+          success_url: order.successUrl,
+          cancel_url: order.cancelUrl,
+          expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
+          metadata,
+          payment_intent_data: {
+            metadata,
+            ...(order.savesMethod ? { setup_future_usage: 'off_session' } : {}),
+          },
+        },
+        { idempotencyKey: stripeKey.checkout(order.order) },
+      )
+      return checkoutFacts(session)
+    },
+
+    /** The page as it is now; undefined when Stripe has none of that id. */
+    async packPage(session: string): Promise<PackPage | undefined> {
+      const expand = ['line_items', 'payment_intent.latest_charge']
+      const found = await unlessMissing(stripe.checkout.sessions.retrieve(session, { expand }))
+      if (found === undefined) return undefined
+      const { payment_intent: intent } = found
+      return {
+        page: pageFacts(found),
+        payment: intent === null || typeof intent === 'string' ? null : paymentFacts(intent),
+      }
+    },
+
+    /** The payment of an order by its own id; undefined when it is not this order's. */
+    async packPayment(id: string, order: string): Promise<PackPaymentFacts | undefined> {
+      const found = await unlessMissing(stripe.paymentIntents.retrieve(id, { expand: ['latest_charge'] }))
+      return found?.metadata[METADATA.order] === order ? paymentFacts(found) : undefined
+    },
+
+    /** Closes an open page. What is open no more stays as it is: look again. */
+    async closePage(session: string): Promise<void> {
+      try {
+        await stripe.checkout.sessions.expire(session, {}, { idempotencyKey: stripeKey.expire(session) })
+      } catch (error) {
+        const now = await unlessMissing(stripe.checkout.sessions.retrieve(session))
+        if (now?.status === 'open') throw error
+      }
+    },
+  }
+}
+
+function pageFacts(session: Stripe.Checkout.Session): PageFacts {
+  return {
+    id: session.id,
+    status: session.status ?? 'open',
+    paymentStatus: session.payment_status,
+    expiresAt: instant(session.expires_at),
+    currency: session.currency ?? '',
+    total: String(session.amount_total ?? 0),
+    lines: (session.line_items?.data ?? []).map((line) => ({
+      price: line.price?.id ?? '',
+      net: String(line.amount_total - line.amount_tax),
+    })),
+  }
+}
+
+function paymentFacts(intent: Stripe.PaymentIntent): PackPaymentFacts {
+  const charge = typeof intent.latest_charge === 'string' ? null : intent.latest_charge
+  return {
+    id: intent.id,
+    status: intent.status,
+    received: String(intent.amount_received),
+    currency: intent.currency,
+    paidAt: intent.status === 'succeeded' ? instant(charge?.created ?? intent.created) : null,
+  }
+}
