@@ -16,6 +16,7 @@ import { createCheckoutActivities } from './activities/checkout.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createFreeActivities } from './activities/free.ts'
+import { createPreviewActivities } from './activities/preview.ts'
 import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
 import { buildApi } from './api/server.ts'
@@ -99,6 +100,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createApprovalActivities({ pool, gateway, reach }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
+        ...createPreviewActivities({ pool, gateway }),
       },
       ...WORKER_OPTIONS,
     })

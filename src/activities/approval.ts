@@ -1,10 +1,12 @@
 /** What an approval's workflow does to the world: look at it, decide it, carry it out once, let it expire. */
 import { businessNow } from '../clock.ts'
-import { type ApprovalState, whyNotDecide } from '../domain/approval.ts'
+import { type ApprovalState, SYSTEM, whyNotDecide } from '../domain/approval.ts'
 import type { Instant } from '../domain/calendar.ts'
+import type { Foresight, PlannedCall } from '../domain/effect.ts'
 import { Refusal } from '../domain/error.ts'
-import { noticeKey, workflowId } from '../domain/id.ts'
+import { approvalOf, noticeKey, workflowId } from '../domain/id.ts'
 import { lockWallet } from '../ledger/lookup.ts'
+import { rehearse } from '../ledger/rehearsal.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import {
   type Approval,
@@ -15,10 +17,10 @@ import {
   readApproval,
 } from '../store/approval.ts'
 import { recordAudit } from '../store/audit.ts'
-import { finishCommand, readCommand } from '../store/command.ts'
-import { type Client, transaction } from '../store/connect.ts'
+import { type Command, finishCommand, readCommand } from '../store/command.ts'
+import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { writeNotice } from '../store/notice.ts'
-import type { CommandAnswer } from '../workflows/message.ts'
+import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type CarryOutDeps, carrierOf, wakeOther } from './carry-out.ts'
 import { refusalOf, translated } from './translate.ts'
 
@@ -33,53 +35,25 @@ export type ApprovalActivities = ReturnType<typeof createApprovalActivities>
 export function createApprovalActivities(deps: CarryOutDeps) {
   const { pool } = deps
 
-  /** The wallet first, then the approval: whoever comes second sees what the first has left. */
-  async function locked<T>(
-    { id, account }: Approval,
-    work: (client: Client, approval: Approval, at: Instant) => Promise<T>,
-  ): Promise<T> {
-    return await transaction(pool, async (client) => {
-      await lockWallet(client, account)
-      const approval = await lockApproval(client, id)
-      if (approval === undefined) throw new Error(`there is no approval ${id}`)
-      return await work(client, approval, await businessNow(client))
-    })
-  }
-
-  async function requireApproval(id: string): Promise<Approval> {
-    const approval = await readApproval(pool, id)
-    if (approval === undefined) throw new Refusal('approval_not_found', `there is no approval ${id}`)
-    return approval
-  }
-
   /** Carries out what was approved, unless that was done. Whatever of it is repeated finds what was done before. */
   async function carryOut(id: string): Promise<Approval> {
-    const approval = await requireApproval(id)
+    const approval = await requireApproval(pool, id)
     if (approval.state !== 'approved') return approval
-    const carrier = carrierOf(approval)
     try {
-      requireUntouched(approval)
-      await carrier.inStripe?.(deps, approval)
-      await locked(approval, async (client, now, at) => {
-        if (now.state !== 'approved') return
-        requireUntouched(now)
-        const result = await carrier.apply(client, now, at)
-        await keepEnd(client, id, { state: 'executed', at, result })
-        await audit(client, now, now.decidedBy ?? 'system', 'executed', result)
-        await resolveAlert(client, 'needs_attention', workflowId.approval(id))
+      await askStripe(deps, approval)
+      await transaction(pool, async (client) => {
+        const { now, at } = await locked(client, approval)
+        if (now.state === 'approved') await execute(client, now, at)
       })
     } catch (error) {
       const why = staleness(error)
       if (why === undefined) throw error
-      await locked(approval, async (client, now, at) => {
-        if (now.state !== 'approved') return
-        await keepEnd(client, id, { state: 'refused', at, result: why })
-        await audit(client, now, now.decidedBy ?? 'system', 'refused', { code: why['code'] })
-        if (why['tampered'] === true) await raiseAlert(client, 'approval_tampered', id, String(why['detail']))
-        await resolveAlert(client, 'needs_attention', workflowId.approval(id))
+      await transaction(pool, async (client) => {
+        const { now, at } = await locked(client, approval)
+        if (now.state === 'approved') await giveUp(client, now, at, why)
       })
     }
-    const after = await requireApproval(id)
+    const after = await requireApproval(pool, id)
     if (after.state === 'executed') await wakeOther(deps, after)
     return after
   }
@@ -97,40 +71,27 @@ export function createApprovalActivities(deps: CarryOutDeps) {
       const command = await readCommand(pool, input.command)
       if (command === undefined) throw new Refusal('command_not_found', `there is no ${input.command}`)
       if (command.answer !== undefined) return command.answer
-      const { actor = '', reason_code: reason = null } = command.input
-      const approves = command.operation === 'approve'
-      const refused = await locked(await requireApproval(input.approval), async (client, now, at) => {
+      const approval = await requireApproval(pool, input.approval)
+      const refused = await transaction(pool, async (client) => {
+        const { now, at } = await locked(client, approval)
         // decided by this very request, which was cut off before it was answered
         if (now.command === command.id) return undefined
-        const refusal = whyNotDecide(now, { actor, at })
-        if (refusal !== undefined) {
-          const { code, detail, statusCode } = refusal
-          return await finishCommand(client, command.id, {
-            state: 'refused',
-            statusCode,
-            result: { code, detail },
-          })
-        }
-        const state = approves ? 'approved' : 'rejected'
-        await keepDecision(client, now.id, { state, by: actor, at, reason, command: command.id })
-        await audit(client, now, actor, state, { command: command.id, reason })
-        await tellDecision(client, now, state, actor)
-        return undefined
+        const refusal = whyNotDecide(now, { actor: command.input['actor'] ?? '', at })
+        if (refusal === undefined) return await decide(client, now, at, command)
+        const { code, detail, statusCode } = refusal
+        const result = { code, detail, approval: now.id }
+        return await finishCommand(client, command.id, { state: 'refused', statusCode, result })
       })
       if (refused !== undefined) return refused
       const { id, state, result } = await carryOut(input.approval)
       if (state !== 'refused') {
         return await finishCommand(pool, command.id, { state: 'done', statusCode: 200, result: { state } })
       }
+      const { data, ...stale } = staleAnswer(id, result ?? {})
       return await finishCommand(pool, command.id, {
         state: 'refused',
         statusCode: 409,
-        result: {
-          code: 'approval_stale',
-          detail: `it cannot be done any more: ${String(result?.['detail'])}`,
-          approval: id,
-          why: result?.['code'],
-        },
+        result: { ...stale, ...data },
       })
     },
 
@@ -141,16 +102,134 @@ export function createApprovalActivities(deps: CarryOutDeps) {
 
     /** Ends one that nobody decided in time. */
     async expireApproval({ approval: id }: { approval: string }): Promise<ApprovalState> {
-      return await locked(await requireApproval(id), async (client, now, at) => {
+      const approval = await requireApproval(pool, id)
+      return await transaction(pool, async (client) => {
+        const { now, at } = await locked(client, approval)
         if (now.state !== 'pending' || at < now.expiresAt) return now.state
         await keepEnd(client, id, { state: 'expired', at: now.expiresAt, result: null })
-        await audit(client, now, 'system', 'expired', {})
-        await tellDecision(client, now, 'expired', 'system')
+        await audit(client, now, SYSTEM, 'expired', {})
+        await tellDecision(client, now, 'expired', SYSTEM)
         await resolveAlert(client, 'needs_attention', workflowId.approval(id))
         return 'expired'
       })
     },
   })
+}
+
+/** What an approve or reject command would do: it is done here, looked at, and taken back. */
+export async function foreseeDecision(
+  deps: Pick<CarryOutDeps, 'pool' | 'gateway'>,
+  { subject, operation, input }: PreviewInput,
+): Promise<Foresight> {
+  const { pool } = deps
+  const approval = await requireApproval(pool, approvalOf(subject) ?? '')
+  // what Stripe would be asked for is found before anything is locked
+  const stripe = operation === 'approve' ? await plannedCalls(deps, approval).catch(asRefusal) : []
+  const foresight = await rehearse(pool, {
+    account: approval.account,
+    // the decision itself stands also when what was approved cannot be done any more
+    refusalLeaves: 'lapses',
+    async act(client) {
+      const { now, at } = await locked(client, approval)
+      const refusal = whyNotDecide(now, { actor: input['actor'] ?? '', at })
+      if (refusal !== undefined) throw new Refusal(refusal.code, refusal.detail, { approval: now.id })
+      await decide(client, now, at, { id: PREVIEWED, operation, input })
+      if (operation !== 'approve') return []
+      try {
+        if (stripe instanceof Refusal) throw stripe
+        await execute(client, { ...now, decidedBy: input['actor'] ?? '', state: 'approved' }, at)
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error
+        const { code, detail, data } = staleAnswer(now.id, { code: error.code, detail: error.message })
+        throw new Refusal(code, detail, data)
+      }
+      return []
+    },
+  })
+  if (foresight.refusal !== null || stripe instanceof Refusal) return foresight
+  return { ...foresight, effects: { ...foresight.effects, stripe } }
+}
+
+/** The command of a preview, which is never written. */
+const PREVIEWED = 'cmd_preview'
+
+function asRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error
+  throw error
+}
+
+async function requireApproval(pool: Pool, id: string): Promise<Approval> {
+  const approval = await readApproval(pool, id)
+  if (approval === undefined) throw new Refusal('approval_not_found', `there is no approval ${id}`)
+  return approval
+}
+
+/** Locks the wallet first, then the approval, then asks for the time: who comes second sees what the first has left. */
+async function locked(client: Client, { id, account }: Approval): Promise<{ now: Approval; at: Instant }> {
+  await lockWallet(client, account)
+  const now = await lockApproval(client, id)
+  if (now === undefined) throw new Error(`there is no approval ${id}`)
+  return { now, at: await businessNow(client) }
+}
+
+/** Writes the decision of a command down. */
+async function decide(
+  client: Client,
+  approval: Approval,
+  at: Instant,
+  { id: command, operation, input }: Pick<Command, 'id' | 'operation' | 'input'>,
+): Promise<undefined> {
+  const { actor: by = '', reason_code: reason = null } = input
+  const state = operation === 'approve' ? 'approved' : 'rejected'
+  await keepDecision(client, approval.id, { state, by, at, reason, command })
+  await audit(client, approval, by, state, { command, reason })
+  await tellDecision(client, approval, state, by)
+}
+
+/** What Stripe is to be asked for. @throws Refusal when what was approved cannot be done any more */
+async function plannedCalls(
+  deps: Pick<CarryOutDeps, 'pool' | 'gateway'>,
+  approval: Approval,
+): Promise<PlannedCall[]> {
+  requireUntouched(approval)
+  return (await carrierOf(approval).calls?.(deps, approval)) ?? []
+}
+
+async function askStripe(deps: CarryOutDeps, approval: Approval): Promise<void> {
+  const calls = await plannedCalls(deps, approval)
+  if (calls.length > 0) await carrierOf(approval).inStripe?.(deps, approval)
+}
+
+/** Does what was approved, in the transaction that says that it is done. */
+async function execute(client: Client, approval: Approval, at: Instant): Promise<void> {
+  requireUntouched(approval)
+  const result = await carrierOf(approval).apply(client, approval, at)
+  await keepEnd(client, approval.id, { state: 'executed', at, result })
+  await audit(client, approval, approval.decidedBy ?? SYSTEM, 'executed', result)
+  await resolveAlert(client, 'needs_attention', workflowId.approval(approval.id))
+}
+
+/** What was approved cannot be done any more. */
+async function giveUp(
+  client: Client,
+  approval: Approval,
+  at: Instant,
+  why: Record<string, unknown>,
+): Promise<void> {
+  const { id, decidedBy } = approval
+  await keepEnd(client, id, { state: 'refused', at, result: why })
+  await audit(client, approval, decidedBy ?? SYSTEM, 'refused', { code: why['code'] })
+  if (why['tampered'] === true) await raiseAlert(client, 'approval_tampered', id, String(why['detail']))
+  await resolveAlert(client, 'needs_attention', workflowId.approval(id))
+}
+
+/** What whoever approved is told then. */
+function staleAnswer(approval: string, why: Record<string, unknown>) {
+  return {
+    code: 'approval_stale' as const,
+    detail: `it cannot be done any more: ${String(why['detail'])}`,
+    data: { approval, why: why['code'] },
+  }
 }
 
 /** @throws Refusal when the plan is not the one that was asked for: somebody wrote into the table */

@@ -4,9 +4,10 @@
  */
 import type { ApprovalKind } from '../domain/approval.ts'
 import type { Instant } from '../domain/calendar.ts'
+import { cancelCall, decideCancel } from '../domain/cancel.ts'
+import type { PlannedCall } from '../domain/effect.ts'
 import { Refusal } from '../domain/error.ts'
 import { noticeKey, workflowId } from '../domain/id.ts'
-import { hasEnded } from '../domain/subscription.ts'
 import { adjust } from '../ledger/adjustment.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { type Approval, approvalMetadata } from '../store/approval.ts'
@@ -27,7 +28,9 @@ type Approved<Kind extends ApprovalKind> = Extract<Approval, { kind: Kind }>
 
 /** How one kind is carried out. Any part may be repeated after a crash: only `apply` is known to happen once. */
 interface Carrier<Kind extends ApprovalKind> {
-  /** what Stripe does; under a key of its own, because it may be asked again */
+  /** what Stripe is to be asked for, now; none, because it is as it should be */
+  calls?(deps: Pick<CarryOutDeps, 'pool' | 'gateway'>, approval: Approved<Kind>): Promise<PlannedCall[]>
+  /** asks Stripe for that, under a key of its own, because it may be asked again */
   inStripe?(deps: CarryOutDeps, approval: Approved<Kind>): Promise<void>
   /** what Postgres does, with the wallet and the approval locked, in the transaction that marks it as executed */
   apply(client: Client, approval: Approved<Kind>, at: Instant): Promise<Record<string, unknown>>
@@ -74,14 +77,15 @@ const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
 
   /** It stays until the period that runs has ended, with all that it granted. */
   duplicate_subscription: {
-    async inStripe({ pool, gateway }, { id, plan: { subscription } }) {
+    async calls({ pool, gateway }, { plan: { subscription } }) {
       await requireDuplicate(pool, subscription)
-      const now = await gateway.subscription(subscription)
-      if (now === undefined) {
-        throw new Refusal('subscription_not_found', `Stripe has no subscription ${subscription}`)
-      }
-      if (hasEnded(now.status)) throw new Refusal('subscription_ended', `${subscription} has ended already`)
-      if (now.cancelAt === null && !now.cancelAtPeriodEnd) await gateway.cancelAtPeriodEnd(subscription, id)
+      const decision = decideCancel(await gateway.subscription(subscription), cancelCall(subscription))
+      if (!('refused' in decision)) return decision.effects.stripe
+      const { code, detail, data } = decision.refused
+      throw new Refusal(code, detail, data)
+    },
+    async inStripe({ gateway }, { id, plan }) {
+      await gateway.cancelAtPeriodEnd(plan.subscription, id)
     },
     async apply(client, { id, plan: { subscription } }) {
       await keepDuplicate(client, subscription, id)

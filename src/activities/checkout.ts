@@ -1,23 +1,22 @@
 /** What a checkout's workflow does to the world: open the page, look at it, note where the order stands. */
 import { businessNow } from '../clock.ts'
-import { addMs, type Instant } from '../domain/calendar.ts'
-import {
-  CHECKOUT_OPEN_MS,
-  type CheckoutObservation,
-  type CheckoutPlan,
-  openableUntil,
-} from '../domain/checkout.ts'
+import type { Instant } from '../domain/calendar.ts'
+import type { CheckoutObservation, CheckoutPlan } from '../domain/checkout.ts'
+import { type Foresight, foresightOf, refusalOutcome } from '../domain/effect.ts'
+import { decideOpening, soldBy } from '../domain/opening.ts'
+import { readAccount } from '../store/account.ts'
 import { readKept } from '../domain/plan.ts'
 import { keepCheckout, keepSession, readOpening, readOrder, tieCustomer } from '../store/checkout-state.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { settle, unsettledFor } from '../store/inbox.ts'
+import { packOnSale, priceOnSale } from '../store/price-list.ts'
 import { workflowId } from '../domain/id.ts'
 import type { PurchaseObservation } from '../domain/purchase.ts'
 import type { CheckoutFacts, Gateway } from '../stripe/gateway.ts'
 import type { PurchaseGateway } from '../stripe/purchase.ts'
-import type { CommandAnswer } from '../workflows/message.ts'
+import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { observePurchase } from './purchase.ts'
 import { refusalOf, translated } from './translate.ts'
@@ -41,9 +40,6 @@ export interface CheckoutSight {
 export type CheckoutActivities = ReturnType<typeof createCheckoutActivities>
 
 export function createCheckoutActivities({ pool, gateway, purchases, reach }: CheckoutDeps) {
-  const refuse = (id: string, statusCode: number, result: Record<string, unknown>) =>
-    finishCommand(pool, id, { state: 'refused', statusCode, result })
-
   return translated({
     /** Carries out an open command once: customer, page, row; each step finds what an earlier try has made. */
     async openCheckout({ order, command: id }: { order: string; command: string }): Promise<CommandAnswer> {
@@ -51,35 +47,39 @@ export function createCheckoutActivities({ pool, gateway, purchases, reach }: Ch
       if (before !== undefined) return before
       const row = await readOrder(pool, order)
       const opening = await readOpening(pool, order)
-      if (row === undefined || opening === undefined || opening.terms === null) {
-        return await refuse(id, 404, { code: 'plan_not_found', detail: 'the plan is not on sale' })
-      }
-      const { kind, priceId } = readKept(opening.terms)
-      if (row.session === null && (await businessNow(pool)) > openableUntil(row.createdAt)) {
-        await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
-        const detail = 'no worker could open the page in time; make a new order'
-        return await refuse(id, 409, { code: 'checkout_expired', detail })
+      if (row === undefined || opening === undefined) throw new Error(`there is no order ${order}`)
+      const { account, successUrl, cancelUrl, terms } = opening
+      const decision = decideOpening({
+        at: await businessNow(pool),
+        createdAt: row.createdAt,
+        opened: row.session !== null,
+        customer: opening.customer,
+        sold: soldBy(terms && readKept(terms), opening.quantity, opening.savesMethod),
+      })
+      if ('refused' in decision) {
+        if (decision.refused.code === 'checkout_expired') {
+          await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
+        }
+        return await finishCommand(pool, id, refusalOutcome(decision))
       }
       let session: CheckoutFacts
       try {
         const customer =
           opening.customer ??
-          (await tieCustomer(pool, opening.account, await gateway.createCustomer(opening.account, opening)))
-        const { account, successUrl, cancelUrl, quantity, savesMethod } = opening
-        // from the order's own time, so that a retry under the same key says the same
-        const expiresAt = addMs(row.createdAt, CHECKOUT_OPEN_MS)
-        const page = { order, account, customer, price: priceId, successUrl, cancelUrl, expiresAt }
+          (await tieCustomer(pool, account, await gateway.createCustomer(account, opening)))
+        const { price, quantity, savesMethod, expiresAt } = decision
+        const page = { order, account, customer, price, successUrl, cancelUrl, expiresAt }
         session =
-          kind === 'pack'
+          decision.kind === 'pack'
             ? await purchases.openPage({ ...page, quantity, savesMethod })
             : await gateway.openCheckout(page)
       } catch (error) {
         const refusal = refusalOf(error)
         if (refusal === undefined) throw error
         await keepCheckout(pool, order, { state: 'failed', subscription: null, deadline: null })
-        return await refuse(id, 502, refusal)
+        return await finishCommand(pool, id, { state: 'refused', statusCode: 502, result: refusal })
       }
-      await keepSession(pool, order, { ...session, price: priceId })
+      await keepSession(pool, order, { ...session, price: decision.price })
       const result = { checkout: { id: session.id, url: session.url, expires_at: session.expiresAt } }
       return await finishCommand(pool, id, { state: 'done', statusCode: 201, result })
     },
@@ -119,4 +119,25 @@ export function createCheckoutActivities({ pool, gateway, purchases, reach }: Ch
       if (plan.subscription !== null) await wakeOwner(reach, plan.subscription, { reason: 'checkout' })
     },
   })
+}
+
+/** What opening a page would do, of an order that is not written. */
+export async function foreseeCheckout(
+  { pool }: Pick<CheckoutDeps, 'pool'>,
+  { input }: PreviewInput,
+): Promise<Foresight> {
+  const { account = '', plan = '', pack, interval, quantity, saves_method: saves } = input
+  const at = await businessNow(pool)
+  const terms =
+    pack === undefined
+      ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month')
+      : await packOnSale(pool, pack)
+  const decision = decideOpening({
+    at,
+    createdAt: at,
+    opened: false,
+    customer: (await readAccount(pool, account))?.stripeCustomerId ?? null,
+    sold: soldBy(terms ?? null, Number(quantity), saves === 'true'),
+  })
+  return foresightOf(at, decision)
 }

@@ -2,16 +2,26 @@
 import { businessNow } from '../clock.ts'
 import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
 import type { Instant } from '../domain/calendar.ts'
-import { type FreeObservation, type FreePlan, freeKeys, monthAt } from '../domain/free.ts'
+import { type Foresight, foresightOf, refusalOutcome, refused } from '../domain/effect.ts'
+import {
+  decideFree,
+  type FreeFacts,
+  type FreeObservation,
+  type FreePlan,
+  freeKeys,
+  monthAt,
+} from '../domain/free.ts'
+import type { FreeTerms } from '../domain/plan.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { grant } from '../ledger/post.ts'
+import { rehearse } from '../ledger/rehearsal.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { recordAudit } from '../store/audit.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
-import { cancelFreeAt, keepFree, paidBeside, readFree } from '../store/free.ts'
-import { freeTermsOf } from '../store/price-list.ts'
-import type { CommandAnswer } from '../workflows/message.ts'
+import { cancelFreeAt, firstEnrolment, keepFree, paidBeside, readFree } from '../store/free.ts'
+import { freePlanOnSale, freeTermsOf } from '../store/price-list.ts'
+import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { translated } from './translate.ts'
 
 export interface FreeDeps {
@@ -35,38 +45,12 @@ export function createFreeActivities({ pool }: FreeDeps) {
       const { subscription, price } = found
       const terms = await freeTermsOf(pool, price)
       if (terms === undefined) throw new Error(`the terms ${price} of ${id} are not kept`)
-      const { account, group } = subscription
-      const paid = await paidBeside(pool, account, group)
-      const known = await knownKeys(pool, account, freeKeys(subscription, at))
-      return { at, observation: { at, subscription, terms, paid, known } }
+      return { at, observation: await observe(pool, at, subscription, terms) }
     },
 
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
     async applyFree({ seen, plan }: { seen: FreeObservation; plan: FreePlan }): Promise<void> {
-      const { id, account, status, deadline } = seen.subscription
-      await transaction(pool, async (client) => {
-        await lockWallet(client, account)
-        // an earlier enrolment's last run may have granted a month that this one did not know of
-        const keys = plan.grants.map(({ key }) => key)
-        const known = new Set(await knownKeys(client, account, keys))
-        for (const step of plan.grants) {
-          if (known.has(step.key)) continue
-          await grant(client, {
-            account,
-            key: step.key,
-            kind: 'plan',
-            amount: step.amount,
-            expiresAt: step.expiresAt ?? undefined,
-            recurring: { subscription: id, periodStart: step.periodStart, carry: step.carry },
-            actor: 'system',
-            reasonCode: 'free_period',
-            source: step.source,
-          })
-        }
-        await keepFree(client, id, plan, { at: seen.at, deadline })
-        if (plan.status !== status) await audit(client, account, id, 'ended', { status: plan.status })
-        await resolveAlert(client, 'needs_attention', id)
-      })
+      await transaction(pool, (client) => apply(client, seen, plan))
     },
 
     /** Carries out an open command once. The row is there already, and the pass after it grants. */
@@ -86,17 +70,95 @@ export function createFreeActivities({ pool }: FreeDeps) {
       return await transaction(pool, async (client) => {
         const subscription = (await readFree(client, input.subscription))?.subscription
         if (subscription === undefined) throw new Error(`there is no ${input.subscription}`)
-        const { account, status, anchor, cancelAt } = subscription
-        const { end } = monthAt(anchor, await businessNow(client))
-        const before = { status, cancelAt, periodEnd: end, cancelAtPeriodEnd: false }
-        const decision = decideCancel(before)
-        if (decision !== 'cancel') return await finishCommand(client, input.command, decision)
-        await cancelFreeAt(client, input.subscription, end)
-        await audit(client, account, input.subscription, 'cancelled', { cancel_at: end })
-        return await finishCommand(client, input.command, cancellationAnswer({ ...before, cancelAt: end }))
+        const { account } = subscription
+        const before = cancellable(subscription, await businessNow(client))
+        const decision = decideCancel(before, null)
+        if ('refused' in decision) return await finishCommand(client, input.command, refusalOutcome(decision))
+        if (!decision.already) {
+          await cancelFreeAt(client, input.subscription, before.periodEnd)
+          await audit(client, account, input.subscription, 'cancelled', { cancel_at: before.periodEnd })
+        }
+        return await finishCommand(client, input.command, cancellationAnswer(decision.cancelAt))
       })
     },
   })
+}
+
+/** Everything that a free plan's decision needs. */
+async function observe(
+  pool: Pool,
+  at: Instant,
+  subscription: FreeFacts,
+  terms: FreeTerms,
+): Promise<FreeObservation> {
+  const { account, group } = subscription
+  const paid = await paidBeside(pool, account, group)
+  const known = await knownKeys(pool, account, freeKeys(subscription, at))
+  return { at, subscription, terms, paid, known }
+}
+
+/** Carries out a plan inside the caller's transaction. */
+async function apply(client: Client, seen: FreeObservation, plan: FreePlan): Promise<void> {
+  const { id, account, status, deadline } = seen.subscription
+  await lockWallet(client, account)
+  // an earlier enrolment's last run may have granted a month that this one did not know of
+  const keys = plan.grants.map(({ key }) => key)
+  const known = new Set(await knownKeys(client, account, keys))
+  for (const step of plan.grants) {
+    if (known.has(step.key)) continue
+    await grant(client, {
+      account,
+      key: step.key,
+      kind: 'plan',
+      amount: step.amount,
+      expiresAt: step.expiresAt ?? undefined,
+      recurring: { subscription: id, periodStart: step.periodStart, carry: step.carry },
+      actor: 'system',
+      reasonCode: 'free_period',
+      source: step.source,
+    })
+  }
+  await keepFree(client, id, plan, { at: seen.at, deadline })
+  if (plan.status !== status) await audit(client, account, id, 'ended', { status: plan.status })
+  await resolveAlert(client, 'needs_attention', id)
+}
+
+/** What enrolling would do: the row, and the first pass of its workflow. */
+export async function foreseeEnrolment(
+  { pool }: FreeDeps,
+  { subject: id, input }: PreviewInput,
+): Promise<Foresight> {
+  const { account = '', plan = '' } = input
+  const at = await businessNow(pool)
+  const terms = await freePlanOnSale(pool, plan)
+  if (terms === undefined) return foresightOf(at, refused(404, 'plan_not_found', 'the plan is not on sale'))
+  const { group } = terms
+  const anchor = (await firstEnrolment(pool, account, group)) ?? at
+  const enrolled = { id, account, plan, group, anchor, created: at, deadline: at } as const
+  const seen = await observe(pool, at, { ...enrolled, status: 'active', cancelAt: null }, terms)
+  const decided = decideFree(seen)
+  const foreseen = await rehearse(pool, {
+    account,
+    refusalLeaves: 'nothing',
+    async act(client) {
+      await apply(client, seen, decided)
+      return decided.deadline === null ? [] : [{ what: 'credits_next', at: decided.deadline }]
+    },
+  })
+  return { ...foreseen, at }
+}
+
+/** What a cancel command would do to a free plan. */
+export async function foreseeCancelFree({ pool }: FreeDeps, { subject }: PreviewInput): Promise<Foresight> {
+  const at = await businessNow(pool)
+  const subscription = (await readFree(pool, subject))?.subscription
+  const before = subscription && cancellable(subscription, at)
+  return foresightOf(at, decideCancel(before, null))
+}
+
+/** A free plan as what can be cancelled: the month that runs is its last one. */
+function cancellable({ status, anchor, cancelAt }: FreeFacts, at: Instant) {
+  return { status, cancelAt, periodEnd: monthAt(anchor, at).end, cancelAtPeriodEnd: false }
 }
 
 async function audit(

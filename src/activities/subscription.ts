@@ -1,5 +1,6 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
-import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
+import { cancelCall, cancellationAnswer, decideCancel, endOf } from '../domain/cancel.ts'
+import { type Foresight, foresightOf, refusalOutcome } from '../domain/effect.ts'
 import type { Instant } from '../domain/calendar.ts'
 import { hasEnded, isPaidFor } from '../domain/subscription.ts'
 import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
@@ -22,7 +23,7 @@ import { businessNow } from '../clock.ts'
 import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
 import { SYSTEM } from '../domain/approval.ts'
 import { approvalKey, postingKey, workflowId } from '../domain/id.ts'
-import type { CommandAnswer } from '../workflows/message.ts'
+import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { refusalOf, translated } from './translate.ts'
 
@@ -142,24 +143,27 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
     async cancelSubscription(input: { subscription: string; command: string }): Promise<CommandAnswer> {
       const given = (await readCommand(pool, input.command))?.answer
       if (given !== undefined) return given
-      const before = await gateway.subscription(input.subscription)
-      const decision = decideCancel(before)
-      if (decision === 'cancel') {
-        let after: StripeSubscription
-        try {
-          after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
-        } catch (error) {
-          const refusal = refusalOf(error)
-          if (refusal === undefined) throw error
-          return await finishCommand(pool, input.command, {
-            state: 'refused',
-            statusCode: 502,
-            result: refusal,
-          })
-        }
-        return await finishCommand(pool, input.command, cancellationAnswer(after))
+      const decision = decideCancel(
+        await gateway.subscription(input.subscription),
+        cancelCall(input.subscription),
+      )
+      if ('refused' in decision) return await finishCommand(pool, input.command, refusalOutcome(decision))
+      if (decision.already) {
+        return await finishCommand(pool, input.command, cancellationAnswer(decision.cancelAt))
       }
-      return await finishCommand(pool, input.command, decision)
+      let after: StripeSubscription
+      try {
+        after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
+      } catch (error) {
+        const refusal = refusalOf(error)
+        if (refusal === undefined) throw error
+        return await finishCommand(pool, input.command, {
+          state: 'refused',
+          statusCode: 502,
+          result: refusal,
+        })
+      }
+      return await finishCommand(pool, input.command, cancellationAnswer(endOf(after)))
     },
 
     /** Shows a person what stopped, and parks the events that cannot be worked off. */
@@ -209,4 +213,13 @@ function unsettledInvoices(invoices: InvoiceFacts[], known: Set<string>): Invoic
         : !known.has(postingKey.invoiceLine(line.id)) && !known.has(postingKey.entitlement(line.id, 11)),
     )
   })
+}
+
+/** What a cancel command would do. */
+export async function foreseeCancel(
+  { pool, gateway }: Pick<SubscriptionDeps, 'pool' | 'gateway'>,
+  { subject }: PreviewInput,
+): Promise<Foresight> {
+  const at = await businessNow(pool)
+  return foresightOf(at, decideCancel(await gateway.subscription(subject), cancelCall(subject)))
 }

@@ -6,6 +6,7 @@ import { type Account, createAccount, listAccounts, requireAccount } from '../st
 import type { Api, ApiDeps } from './api.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
+import { dryRunQuery, orPreview } from './preview.ts'
 import { accountParams, answers, EXAMPLE, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
 const externalId = z.string().min(1).max(255)
@@ -56,9 +57,9 @@ export function accountRoutes(app: Api, deps: ApiDeps): void {
       summary: 'Make an account',
       tags: ['accounts'],
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: accountInput,
-      response: answers({ 201: accountView }, ['external_id_taken', 'idempotency_in_progress']),
+      response: answers(orPreview({ 201: accountView }), ['external_id_taken', 'idempotency_in_progress']),
     },
     async handler(request, reply) {
       const { body } = request

@@ -14,6 +14,7 @@ import { approvalExample, approvalView, viewApproval } from './approvals.ts'
 import { actorOf } from './auth.ts'
 import { describeFailure } from './failure.ts'
 import { answerOnce, idempotencyHeaders, keyOf } from './idempotency.ts'
+import { dryRunQuery, isDryRun, orPreview } from './preview.ts'
 import { invalidFields } from './problem.ts'
 import {
   accountId,
@@ -25,7 +26,6 @@ import {
   instantInput,
   metadataInput,
   metadataOutput,
-  noQuery,
   readInstant,
   reasonInput,
 } from './schema.ts'
@@ -119,9 +119,9 @@ export function adjustmentRoutes(app: Api, deps: ApiDeps): void {
         'the ledger and never counts as use.',
       tags: ['adjustments'],
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: adjustmentInput,
-      response: answers({ 201: adjustmentView }, [
+      response: answers(orPreview({ 201: adjustmentView }), [
         'account_not_found',
         'credits_invalid',
         'expiry_past',
@@ -145,7 +145,11 @@ export function adjustmentRoutes(app: Api, deps: ApiDeps): void {
           await requireAccount(client, account)
           if (plan.expiresAt !== null && plan.expiresAt <= (await businessNow(client)))
             throw new Refusal('expiry_past', 'expires_at must be in the future')
-          const { id: standing, isNew } = await requestApproval(client, {
+          const {
+            id: standing,
+            isNew,
+            expiresAt,
+          } = await requestApproval(client, {
             id,
             kind: 'adjustment',
             account,
@@ -160,7 +164,8 @@ export function adjustmentRoutes(app: Api, deps: ApiDeps): void {
             throw new Refusal('idempotency_key_reused', 'this Idempotency-Key was used for an adjustment', {
               approval: standing,
             })
-          asked = id
+          if (!isDryRun(request)) asked = id
+          return [{ what: 'approval_expires', at: expiresAt }]
         },
         async view(database, { input }) {
           const approval = await viewApproval(database, input['approval'] ?? '')

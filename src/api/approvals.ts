@@ -12,6 +12,7 @@ import { actorOf } from './auth.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
+import { dryRunQuery, orPreview } from './preview.ts'
 import { accountId, answers, EXAMPLE, instant, metadataOutput, noQuery, reasonInput } from './schema.ts'
 
 const state = z.enum(APPROVAL_STATES)
@@ -135,9 +136,9 @@ export function approvalRoutes(app: Api, deps: ApiDeps): void {
         tags: ['approvals'],
         params,
         headers: idempotencyHeaders,
-        querystring: noQuery,
+        querystring: dryRunQuery,
         body: BODY[verdict],
-        response: answers({ 200: approvalView, 202: commandView }, [
+        response: answers(orPreview({ 200: approvalView, 202: commandView }), [
           'approval_decided',
           'approval_expired',
           'approval_not_found',

@@ -1,12 +1,15 @@
 /** /v1/grants: credits that were not bought, given by people with a reason. */
+import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { parseCredits } from '../domain/credits.ts'
+import { type Exact, parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
-import { GIFT_KINDS, giveCredits } from '../ledger/gift.ts'
+import { GIFT_KINDS, give, giveCredits } from '../ledger/gift.ts'
+import type { Queryable } from '../store/connect.ts'
 import { catalogInForce } from '../store/price-list.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { actorOf } from './auth.ts'
 import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
+import { dryRunQuery, isDryRun, orPreview, sendRehearsal } from './preview.ts'
 import {
   accountId,
   answers,
@@ -16,7 +19,6 @@ import {
   instant,
   instantInput,
   metadataInput,
-  noQuery,
   readInstant,
   reasonInput,
 } from './schema.ts'
@@ -93,9 +95,9 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
         'A debt is repaid first. Above the limit of the catalogue it needs the scope `grants:large`, too: 403 `grant_limit`.',
       tags: ['grants'],
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: grantInput,
-      response: answers({ 201: grantView }, [
+      response: answers(orPreview({ 201: grantView }), [
         'account_not_found',
         'balance_limit',
         'credits_invalid',
@@ -106,19 +108,9 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
     async handler(request, reply) {
       const { body } = request
       const amount = parseCredits(body.amount)
-      if (request.holder?.scopes.includes('grants:large') !== true) {
-        // without a catalogue there is no limit to stay below
-        const limit = (await catalogInForce(pool))?.limits.grantMax ?? '0'
-        if (amount.gt(limit)) {
-          throw new Refusal('grant_limit', `above ${limit} credits this needs the scope grants:large`, {
-            limit,
-            scope: 'grants:large',
-          })
-        }
-      }
       const expiresAt = readInstant(body.expires_at)
       request.trace['account'] = body.account
-      const granted = await giveCredits(pool, {
+      const gift = {
         account: body.account,
         key: keyOf(request),
         kind: body.kind,
@@ -128,7 +120,20 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
         actor: actorOf(request),
         reasonCode: body.reason_code,
         metadata: body.metadata,
-      })
+      }
+      if (isDryRun(request)) {
+        return sendRehearsal(pool, reply, {
+          operation: 'grant',
+          account: body.account,
+          refusalLeaves: 'nothing',
+          async act(client, key) {
+            await requireBelowLimit(client, request, amount)
+            await give(client, { ...gift, key })
+          },
+        })
+      }
+      await requireBelowLimit(pool, request, amount)
+      const granted = await giveCredits(pool, gift)
       markReplayed(reply, granted.outcome === 'replayed')
       return reply.code(201).send({
         id: granted.posting,
@@ -144,5 +149,17 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
         created_at: granted.occurredAt.toISOString(),
       })
     },
+  })
+}
+
+/** @throws Refusal `grant_limit` */
+async function requireBelowLimit(database: Queryable, request: FastifyRequest, amount: Exact): Promise<void> {
+  if (request.holder?.scopes.includes('grants:large') === true) return
+  // without a catalogue there is no limit to stay below
+  const limit = (await catalogInForce(database))?.limits.grantMax ?? '0'
+  if (amount.lte(limit)) return
+  throw new Refusal('grant_limit', `above ${limit} credits this needs the scope grants:large`, {
+    limit,
+    scope: 'grants:large',
   })
 }

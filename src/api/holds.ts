@@ -15,6 +15,7 @@ import type { Api, ApiDeps } from './api.ts'
 import { actorOf, requireScope } from './auth.ts'
 import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
+import { dryRunQuery, isDryRun, orPreview, sendRehearsal } from './preview.ts'
 import {
   accountParams,
   answers,
@@ -135,6 +136,8 @@ const releaseView = z
 
 /** Registers the routes. */
 export function holdRoutes(app: Api, { pool }: ApiDeps): void {
+  const accountOf = (hold: string) => async () => (await readHold(pool, hold)).account
+
   app.post('/v1/accounts/:account/holds', {
     config: { scope: 'spend' },
     schema: {
@@ -145,13 +148,17 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['holds'],
       params: accountParams,
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: holdInput,
-      response: answers({ 201: holdView }, ['account_not_found', 'credits_invalid', 'insufficient_credits']),
+      response: answers(orPreview({ 201: holdView }), [
+        'account_not_found',
+        'credits_invalid',
+        'insufficient_credits',
+      ]),
     },
     async handler(request, reply) {
       const { body } = request
-      const { replayed, hold } = await placeHold(pool, {
+      const input = {
         account: request.params.account,
         key: keyOf(request),
         amount: parseCredits(body.amount),
@@ -159,7 +166,18 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
         feature: body.feature,
         actor: actorOf(request),
         metadata: body.metadata,
-      })
+      }
+      if (isDryRun(request)) {
+        return sendRehearsal(pool, reply, {
+          operation: 'hold',
+          account: input.account,
+          async act(client, key) {
+            const { hold } = await placeHold(client, { ...input, key })
+            return [{ what: 'hold_lapses', at: hold.expiresAt }]
+          },
+        })
+      }
+      const { replayed, hold } = await placeHold(pool, input)
       markReplayed(reply, replayed)
       return reply.code(201).send(viewOf(hold))
     },
@@ -205,9 +223,9 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['holds'],
       params: holdParams,
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: captureInput,
-      response: answers({ 200: captureView }, [
+      response: answers(orPreview({ 200: captureView }), [
         'balance_limit',
         'credits_invalid',
         'hold_closed',
@@ -218,7 +236,7 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
     async handler(request, reply) {
       const { body, params } = request
       if (body.overdraft) requireScope(request, 'overdraft')
-      const { replayed, ...capture } = await captureHold(pool, {
+      const input = {
         hold: params.hold,
         key: keyOf(request),
         amount: parseCredits(body.amount),
@@ -227,7 +245,17 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
         feature: body.feature,
         actor: actorOf(request),
         metadata: body.metadata,
-      })
+      }
+      if (isDryRun(request)) {
+        return sendRehearsal(pool, reply, {
+          operation: 'capture',
+          account: accountOf(params.hold),
+          async act(client, key) {
+            await captureHold(client, { ...input, key })
+          },
+        })
+      }
+      const { replayed, ...capture } = await captureHold(pool, input)
       markReplayed(reply, replayed)
       return { ...capture, hold: params.hold }
     },
@@ -241,20 +269,26 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['holds'],
       params: holdParams,
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: z
         .strictObject({})
         .nullish()
         .meta({ examples: [{}] }),
-      response: answers({ 200: releaseView }, ['hold_closed', 'hold_not_found']),
+      response: answers(orPreview({ 200: releaseView }), ['hold_closed', 'hold_not_found']),
     },
     async handler(request, reply) {
       const { hold } = request.params
-      const { replayed, closedAt, ...released } = await releaseHold(pool, {
-        hold,
-        key: keyOf(request),
-        actor: actorOf(request),
-      })
+      const input = { hold, key: keyOf(request), actor: actorOf(request) }
+      if (isDryRun(request)) {
+        return sendRehearsal(pool, reply, {
+          operation: 'release',
+          account: accountOf(hold),
+          async act(client, key) {
+            await releaseHold(client, { ...input, key })
+          },
+        })
+      }
+      const { replayed, closedAt, ...released } = await releaseHold(pool, input)
       markReplayed(reply, replayed)
       return {
         ...released,

@@ -5,12 +5,15 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
+import type { Foresight, PlannedDate } from '../domain/effect.ts'
 import { idFrom } from '../domain/id.ts'
-import { type Command, type CommandInput, finishCommand, insertCommand } from '../store/command.ts'
+import { type Command, type CommandInput, finishCommand, insertCommand, isOwned } from '../store/command.ts'
+import { rehearse } from '../ledger/rehearsal.ts'
 import { type Client, type Queryable, transaction } from '../store/connect.ts'
 import { keepReply, readReply, type Reply } from '../store/reply.ts'
 import type { ApiDeps } from './api.ts'
 import { carryOut, sendPending } from './commands.ts'
+import { askWorkflow, isDryRun, sendPreview } from './preview.ts'
 import { Problem, refusedAnswer } from './problem.ts'
 
 const KEY = /^[\x21-\x7e]{1,255}$/
@@ -48,13 +51,16 @@ export function markReplayed(reply: FastifyReply, replayed: boolean): void {
 export interface Once extends Pick<CommandInput, 'scope' | 'operation' | 'content' | 'input'> {
   /** id of the workflow that carries it out; null: `begin` does all of it */
   owner: string | null
+  /** what a preview needs beside `input`: ids of what `begin` writes */
+  foresee?: CommandInput['input']
   /** status of the good answer, which the route describes */
   status: 200 | 201
   /**
    * For the first request of the key only, in the transaction that takes it. A Refusal takes nothing: the key stays
    * free, so that the same request may succeed later.
+   * @returns what dates it made, for a preview
    */
-  begin(client: Client, command: Command): Promise<void>
+  begin(client: Client, command: Command): Promise<PlannedDate[] | void>
   /** The good answer, of the rows as they are when it is first given and of what the workflow answered. */
   view(database: Queryable, command: Command, result: Record<string, unknown>): Promise<object>
 }
@@ -70,6 +76,9 @@ export async function answerOnce(
   reply: FastifyReply,
   once: Once,
 ): Promise<FastifyReply> {
+  if (isDryRun(request)) {
+    return await sendPreview(deps.pool, reply, once.operation, () => foresee(deps, request, once))
+  }
   const { scope, operation, content, owner, input, status } = once
   const viewed = async (database: Queryable, command: Command, result: Record<string, unknown>) => {
     // by the schema of the answer, as the server does with what a handler returns
@@ -102,8 +111,49 @@ export async function answerOnce(
   return send(reply, await keepReply(deps.pool, command.id, accountOf(command), answer))
 }
 
+/**
+ * What a command would do: what `begin` writes is written and taken back, under a key of its own, so that none is used up
+ * and nothing is answered from before; then its workflow is asked what it would do on top of that.
+ */
+async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: Once): Promise<Foresight> {
+  const { scope, operation, content, owner, input } = once
+  const claim = {
+    id: idFrom('cmd', randomUUID()),
+    scope,
+    operation,
+    key: randomUUID(),
+    content,
+    owner,
+    input,
+  }
+  const begun = await rehearse(pool, {
+    account: accountOf(claim),
+    async act(client) {
+      const { command } = await insertCommand(client, claim)
+      return (await once.begin(client, command)) ?? []
+    },
+    refusalLeaves: 'nothing',
+  })
+  if (owner === null || !isOwned(operation) || begun.refusal !== null) return begun
+  const asked = await askWorkflow(reach, request, {
+    operation,
+    subject: owner,
+    input: { ...input, ...once.foresee },
+  })
+  const { postings, stripe, notices, dates } = begun.effects
+  return {
+    ...asked,
+    effects: {
+      postings: [...postings, ...asked.effects.postings],
+      stripe: [...stripe, ...asked.effects.stripe],
+      notices: [...notices, ...asked.effects.notices],
+      dates: [...dates, ...asked.effects.dates],
+    },
+  }
+}
+
 /** Whose command it is: what makes an account has made it under the id in its input. */
-function accountOf({ scope, input }: Command): string {
+function accountOf({ scope, input }: Pick<Command, 'scope' | 'input'>): string {
   return input['account'] ?? scope
 }
 

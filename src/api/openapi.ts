@@ -12,7 +12,7 @@ interface Operation {
   'x-body'?: 'optional' | 'required'
   security?: unknown
   requestBody?: { required: boolean; content: Record<string, { schema?: Json }> }
-  parameters?: { in: string; schema: Json }[]
+  parameters?: { in: string; name: string; schema: Json }[]
   responses: Record<string, Json>
 }
 
@@ -45,6 +45,9 @@ const SAID: Record<string, string> = {
   '201': 'It is made',
   '202': 'It was taken and goes on: ask for the command at Location, or send the same request again',
 }
+
+/** Of a command that also answers what it would do. */
+const FORESEEN = 'With `dry_run=true`: what it would do, or why it would be refused'
 
 const HEADERS = {
   'Idempotent-Replayed': {
@@ -91,6 +94,9 @@ function complete(method: string, operation: Operation): Code[] {
   for (const parameter of parameters) if (parameter.in !== 'header') keepable(parameter.schema)
   for (const [status, response] of Object.entries(responses)) {
     response['description'] = SAID[status] ?? 'It is answered'
+    if (status === '200' && parameters.some(({ name }) => name === 'dry_run')) {
+      response['description'] = responses['201'] === undefined ? `${SAID['200']}. ${FORESEEN}` : FORESEEN
+    }
     const replayable = method === 'post' && operation.security !== undefined
     const names = [
       ...(replayable ? (['Idempotent-Replayed'] as const) : []),

@@ -5,6 +5,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import type { RefusalFacts } from '../domain/effect.ts'
 import { Refusal, type RefusalCode } from '../domain/error.ts'
 import { describeFailure, isOverflow, isUnavailable } from './failure.ts'
 
@@ -159,6 +160,18 @@ export function exampleOf(code: Code): { status: number; summary: string; value:
   return { status, summary: title, value: JSON.parse(render(answer, { id: 'req_5d1f…' })) }
 }
 
+/** The status of every code. */
+export function statusOf(code: Code): number {
+  return KNOWN[code][0]
+}
+
+/** What the state of things refuses, whoever says so; undefined for every other failure. */
+export function refusalIn(error: unknown): RefusalFacts | undefined {
+  if (error instanceof Refusal) return { code: error.code, detail: error.message, data: error.data }
+  if (!isOverflow(error)) return undefined
+  return { code: 'balance_limit', detail: 'no account can have or owe that many credits', data: {} }
+}
+
 interface Answer {
   code: string
   status: number
@@ -231,10 +244,11 @@ export function render(answer: Omit<Answer, 'headers'>, request: { id: string })
 }
 
 function answerOf(error: unknown): Answer {
-  if (error instanceof Refusal) {
-    const { retry_after: after } = error.data
+  const refusal = refusalIn(error)
+  if (refusal !== undefined) {
+    const { retry_after: after } = refusal.data
     const headers = typeof after === 'number' ? { 'retry-after': `${after}` } : {}
-    return { ...known(error.code, error.message, error.data), headers }
+    return { ...known(refusal.code, refusal.detail, refusal.data), headers }
   }
   if (error instanceof Problem)
     return { ...known(error.code, error.message, error.data), headers: error.headers }
@@ -247,7 +261,6 @@ function answerOf(error: unknown): Answer {
     const retry = 'try again with the same Idempotency-Key'
     return { ...known('unavailable', retry, {}), headers: { 'retry-after': '1' } }
   }
-  if (isOverflow(error)) return known('balance_limit', 'no account can have or owe that many credits', {})
   return known('internal', 'this was reported; the request id finds it', {})
 }
 

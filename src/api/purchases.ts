@@ -18,6 +18,7 @@ import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
+import { dryRunQuery, orPreview } from './preview.ts'
 import {
   accountId,
   answers,
@@ -129,9 +130,9 @@ export function purchaseRoutes(app: Api, deps: ApiDeps): void {
         'by list price, and what is open counts.',
       tags: ['purchases'],
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: purchaseInput,
-      response: answers({ 201: purchaseView, 202: commandView }, [
+      response: answers(orPreview({ 201: purchaseView, 202: commandView }), [
         'account_not_found',
         'checkout_expired',
         'idempotency_in_progress',
@@ -151,6 +152,12 @@ export function purchaseRoutes(app: Api, deps: ApiDeps): void {
         content: body,
         owner: workflowId.checkout(id),
         input: { purchase: id },
+        foresee: {
+          account: body.account,
+          pack: body.pack,
+          quantity: `${body.quantity}`,
+          saves_method: `${body.save_payment_method}`,
+        },
         status: 201,
         begin: (client) => order(client, id, body),
         async view(database, { input }, result) {

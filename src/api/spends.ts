@@ -1,11 +1,14 @@
 /** /v1/spends and spending: what was used, and giving it back. */
 import { z } from 'zod'
 import { parseCredits } from '../domain/credits.ts'
+import { spendNamed } from '../domain/id.ts'
 import { readSpend, reverseSpend, type SpendView } from '../ledger/reversal.ts'
+import { spend } from '../ledger/spend.ts'
 import { SpendQueue } from '../ledger/spend-queue.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { actorOf, requireScope } from './auth.ts'
 import { idempotencyHeaders, keyOf, markReplayed } from './idempotency.ts'
+import { dryRunQuery, isDryRun, orPreview, sendRehearsal } from './preview.ts'
 import {
   accountParams,
   answers,
@@ -123,9 +126,9 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['spends'],
       params: accountParams,
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: spendInput,
-      response: answers({ 200: spentView }, [
+      response: answers(orPreview({ 200: spentView }), [
         'account_not_found',
         'balance_limit',
         'credits_invalid',
@@ -135,7 +138,7 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
     async handler(request, reply) {
       const { body } = request
       if (body.overdraft) requireScope(request, 'overdraft')
-      const { replayed, ...result } = await queue.spend({
+      const input = {
         account: request.params.account,
         key: keyOf(request),
         amount: parseCredits(body.amount),
@@ -143,7 +146,18 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
         overdraft: body.overdraft,
         metadata: body.metadata,
         actor: actorOf(request),
-      })
+      }
+      if (isDryRun(request)) {
+        // never by way of the queue: a batch is committed with the spends of others
+        return sendRehearsal(pool, reply, {
+          operation: 'spend',
+          account: input.account,
+          async act(client, key) {
+            await spend(client, { ...input, key })
+          },
+        })
+      }
+      const { replayed, ...result } = await queue.spend(input)
       markReplayed(reply, replayed)
       return result
     },
@@ -171,9 +185,9 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
       tags: ['spends'],
       params: spendParams,
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: reversalInput,
-      response: answers({ 200: reversalView }, [
+      response: answers(orPreview({ 200: reversalView }), [
         'balance_limit',
         'credits_invalid',
         'reversal_too_large',
@@ -183,14 +197,25 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
     },
     async handler(request, reply) {
       const { body, params } = request
-      const { replayed, occurredAt, ...result } = await reverseSpend(pool, {
+      const input = {
         spend: params.spend,
         key: keyOf(request),
         amount: body.amount === undefined ? undefined : parseCredits(body.amount),
         actor: actorOf(request),
         reasonCode: body.reason_code,
         metadata: body.metadata,
-      })
+      }
+      if (isDryRun(request)) {
+        return sendRehearsal(pool, reply, {
+          operation: 'reverse',
+          account: async () =>
+            spendNamed(params.spend)?.account ?? (await readSpend(pool, params.spend)).account,
+          async act(client, key) {
+            await reverseSpend(client, { ...input, key })
+          },
+        })
+      }
+      const { replayed, occurredAt, ...result } = await reverseSpend(pool, input)
       request.trace['account'] = result.account
       markReplayed(reply, replayed)
       return {

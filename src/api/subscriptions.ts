@@ -15,6 +15,7 @@ import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
+import { dryRunQuery, orPreview } from './preview.ts'
 import { accountId, answers, checkoutView, EXAMPLE, instant, metadataOutput, noQuery } from './schema.ts'
 import { enrol, order, subscriptionInput } from './subscription-begin.ts'
 
@@ -89,9 +90,9 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
         'paid for, and it stays when one is bought.',
       tags: ['subscriptions'],
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: subscriptionInput,
-      response: answers({ 201: subscriptionView, 202: commandView }, [
+      response: answers(orPreview({ 201: subscriptionView, 202: commandView }), [
         'account_not_found',
         'checkout_expired',
         'checkout_open',
@@ -112,6 +113,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
         content: body,
         owner: free ? workflowId.subscription(id) : workflowId.checkout(id),
         input: { subscription: id },
+        foresee: { account: body.account, plan: body.plan, interval: body.interval },
         status: 201,
         begin: (client) => (free ? enrol(client, id, body) : order(client, id, body)),
         async view(database, { input }, result) {
@@ -162,12 +164,12 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       tags: ['subscriptions'],
       params,
       headers: idempotencyHeaders,
-      querystring: noQuery,
+      querystring: dryRunQuery,
       body: z
         .strictObject({})
         .nullish()
         .meta({ examples: [{}] }),
-      response: answers({ 200: subscriptionView, 202: commandView }, [
+      response: answers(orPreview({ 200: subscriptionView, 202: commandView }), [
         'idempotency_in_progress',
         'stripe_refused',
         'subscription_ended',

@@ -1,5 +1,6 @@
 /** What a cancel command does: stop at the end of the paid period, or why not. Pure. */
 import type { Instant } from './calendar.ts'
+import { type Decision, effectsOf, type PlannedCall, refused } from './effect.ts'
 import { hasEnded } from './subscription.ts'
 
 interface Cancellable {
@@ -10,28 +11,52 @@ interface Cancellable {
 }
 
 export interface CancelAnswer {
-  state: 'done' | 'refused'
+  state: 'done'
   statusCode: number
   result: Record<string, unknown>
 }
 
-/** `cancel`: ask Stripe. Otherwise the answer as it is: already cancelling, ended, or unknown to Stripe. */
-export function decideCancel(subscription: Cancellable | undefined): 'cancel' | CancelAnswer {
+/** `already`: it is cancelling, and nothing is to be done. `cancelAt`: when it will end. */
+export type CancelDecision = Decision<{ already: boolean; cancelAt: Instant | null }>
+
+/**
+ * Decides a cancellation.
+ * @param subscription undefined: there is none
+ * @param call what Stripe is asked for; null: Stripe knows nothing of it
+ */
+export function decideCancel(
+  subscription: Cancellable | undefined,
+  call: PlannedCall | null,
+): CancelDecision {
   if (subscription === undefined)
     return refused(404, 'subscription_not_found', 'Stripe has no such subscription')
   if (hasEnded(subscription.status))
     return refused(409, 'subscription_ended', 'the subscription has ended already')
-  if (subscription.cancelAt !== null || subscription.cancelAtPeriodEnd)
-    return cancellationAnswer(subscription)
-  return 'cancel'
+  const end = endOf(subscription)
+  const already = end !== null
+  const ends = end ?? subscription.periodEnd
+  return {
+    already,
+    cancelAt: ends,
+    effects: effectsOf({
+      stripe: already || call === null ? [] : [call],
+      dates: ends === null ? [] : [{ what: 'subscription_ends', at: ends }],
+    }),
+  }
+}
+
+/** Has Stripe stop at the end of the paid period. */
+export function cancelCall(subscription: string): PlannedCall {
+  const params = { cancel_at_period_end: 'true' }
+  return { method: 'POST', path: `/v1/subscriptions/${subscription}`, params }
+}
+
+/** When a subscription will end; null: it goes on. */
+export function endOf({ cancelAt, cancelAtPeriodEnd, periodEnd }: Cancellable): Instant | null {
+  return cancelAt ?? (cancelAtPeriodEnd ? periodEnd : null)
 }
 
 /** The answer of a command that was carried out: when the subscription will end. */
-export function cancellationAnswer(subscription: Cancellable): CancelAnswer {
-  const cancelAt = subscription.cancelAt ?? (subscription.cancelAtPeriodEnd ? subscription.periodEnd : null)
+export function cancellationAnswer(cancelAt: Instant | null): CancelAnswer {
   return { state: 'done', statusCode: 200, result: { cancel_at: cancelAt } }
-}
-
-function refused(statusCode: number, code: string, detail: string): CancelAnswer {
-  return { state: 'refused', statusCode, result: { code, detail } }
 }

@@ -123,6 +123,8 @@ export const workflowId = {
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
+  /** Every preview is one of its own: two who ask at once may see two different moments. */
+  preview: (uuid: string) => `preview/${uuid}`,
 } as const
 
 /** Whether an id, or the workflow of the same id, is a free plan's. */

@@ -61,7 +61,7 @@ export type Approval = {
 export async function requestApproval(
   client: Client,
   request: ApprovalRequest,
-): Promise<{ id: string; isNew: boolean; sameContent: boolean }> {
+): Promise<{ id: string; isNew: boolean; sameContent: boolean; expiresAt: Instant }> {
   const { kind, account, plan, key, requestedBy, reasonCode, metadata = {} } = request
   const hash = planHash(request)
   await client.query(
@@ -85,8 +85,10 @@ export async function requestApproval(
       APPROVAL_OPEN_MS[kind],
     ],
   )
-  const id = made[0]?.id
-  if (id === undefined) return { ...(await standing(client, key, hash)), isNew: false }
+  const [fresh] = made
+  if (fresh === undefined) return { ...(await standing(client, key, hash)), isNew: false }
+  const { id } = fresh
+  const expiresAt = fresh.expires_at.toISOString()
   if (Object.keys(metadata).length > 0) {
     await client.query('select approval_note($1, $2)', [id, JSON.stringify(metadata)])
   }
@@ -95,12 +97,7 @@ export async function requestApproval(
     kind: 'approval_requested',
     key: noticeKey.approval(id, 'requested'),
     cause: { approval: id },
-    data: {
-      approval: id,
-      approvalKind: kind,
-      requestedBy,
-      expiresAt: made[0]?.expires_at.toISOString() ?? null,
-    },
+    data: { approval: id, approvalKind: kind, requestedBy, expiresAt },
   })
   await recordAudit(client, {
     account,
@@ -110,17 +107,17 @@ export async function requestApproval(
     reasonCode,
     detail: { state: 'pending', kind, plan_hash: hash },
   })
-  return { id, isNew: true, sameContent: true }
+  return { id, isNew: true, sameContent: true, expiresAt }
 }
 
 async function standing(client: Client, key: string, hash: string) {
-  const { rows } = await client.query<{ id: string; plan_hash: string }>(
-    `select id, plan_hash from approval where key = $1 and state <> 'expired'`,
+  const { rows } = await client.query<{ id: string; plan_hash: string; expires_at: Date }>(
+    `select id, plan_hash, expires_at from approval where key = $1 and state <> 'expired'`,
     [key],
   )
   const [row] = rows
   if (row === undefined) throw new Error('an approval is neither new nor there')
-  return { id: row.id, sameContent: row.plan_hash === hash }
+  return { id: row.id, sameContent: row.plan_hash === hash, expiresAt: row.expires_at.toISOString() }
 }
 
 /** The fingerprint of what is approved: of the plan, of whose it is, and of who asks for it and why. */

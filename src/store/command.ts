@@ -16,8 +16,16 @@ export interface Outcome {
   result: Record<string, unknown>
 }
 
-/** What a workflow carries out; and `create` and `adjust`, which the API's own transaction does. */
-export type CommandOperation = 'open' | 'cancel' | 'approve' | 'reject' | 'create' | 'adjust'
+/** What a workflow carries out. */
+export type OwnedOperation = 'open' | 'cancel' | 'approve' | 'reject'
+
+/** That, and what the API's own transaction does. */
+export type CommandOperation = OwnedOperation | 'create' | 'adjust'
+
+/** Whether a workflow carries it out. */
+export function isOwned(operation: CommandOperation): operation is OwnedOperation {
+  return operation !== 'create' && operation !== 'adjust'
+}
 
 /** A command as it stands. No `answer`: it is pending. */
 export interface Command {
@@ -160,7 +168,7 @@ export async function finishCommand(database: Queryable, id: string, outcome: Ou
 export interface PendingCommand {
   id: string
   owner: string
-  operation: Exclude<CommandOperation, 'create' | 'adjust'>
+  operation: OwnedOperation
   /** how often it was taken from here, this time included */
   attempts: number
 }

@@ -33,6 +33,19 @@ export function connect(url: string, max = 8): Pool {
 
 /** Runs `work` in one READ COMMITTED transaction: commits when it returns, rolls back when it throws. */
 export async function transaction<T>(pool: Pool, work: (client: Client) => Promise<T>): Promise<T> {
+  return await within(pool, 'commit', work)
+}
+
+/** Runs `work` in a transaction that is rolled back, whatever happens: only what it returns is left of it. */
+export async function undone<T>(pool: Pool, work: (client: Client) => Promise<T>): Promise<T> {
+  return await within(pool, 'rollback', work)
+}
+
+async function within<T>(
+  pool: Pool,
+  end: 'commit' | 'rollback',
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
   const client = await pool.connect()
   let broken: Error | undefined
   // a connection that dies while it is out tells so by an event, which would end the process if nobody listened
@@ -43,7 +56,7 @@ export async function transaction<T>(pool: Pool, work: (client: Client) => Promi
   try {
     await client.query('begin')
     const result = await work(client)
-    await client.query('commit')
+    await client.query(end)
     return result
   } catch (error) {
     await client.query('rollback').catch((failure: Error) => {

@@ -12,6 +12,7 @@ export const WORKFLOW = {
   free: 'free',
   approval: 'approval',
   duty: 'duty',
+  preview: 'preview',
 } as const
 
 /** Why a workflow was woken. Only a hint for the reader of the history: the run observes for itself. */
@@ -80,6 +81,15 @@ export type ApprovalInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift' | 'clean'
+}
+
+/** Asks what a command would do. Ids and codes only, as in every history. */
+export interface PreviewInput {
+  operation: Operation
+  /** id of the workflow that would carry it out */
+  subject: string
+  /** what the command's row would hold, and what else the rows hold that acting writes first */
+  input: Record<string, string>
 }
 
 /** What an operator filters by. Typed, ids only, never personal data (search attributes are not encrypted). */

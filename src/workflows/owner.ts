@@ -1,8 +1,16 @@
 /** How to reach the workflow that owns a thing, from outside: wake it, or have it carry out a command. */
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client'
 import type { Workflow } from '@temporalio/common'
-import { approvalOf, isFree, orderOf } from '../domain/id.ts'
-import { type CommandAnswer, type CommandMessage, type Wake, WORKFLOW, wakeSignal } from './message.ts'
+import type { Foresight } from '../domain/effect.ts'
+import { approvalOf, isFree, orderOf, workflowId } from '../domain/id.ts'
+import {
+  type CommandAnswer,
+  type CommandMessage,
+  type PreviewInput,
+  type Wake,
+  WORKFLOW,
+  wakeSignal,
+} from './message.ts'
 
 /** What is needed to reach workflows. */
 export interface Reach {
@@ -83,6 +91,28 @@ export async function sendCommand(
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
   return undefined
+}
+
+/**
+ * Asks what a command would do. A workflow of its own looks it up: the owner is not disturbed, and nothing is kept.
+ * @param uuid a fresh one
+ * @throws when no answer came in time
+ */
+export async function askPreview(
+  { client, taskQueue }: Reach,
+  uuid: string,
+  asked: PreviewInput,
+  waitMs: number,
+): Promise<Foresight> {
+  return await client.connection.withDeadline(Date.now() + waitMs, () =>
+    client.workflow.execute<(input: PreviewInput) => Promise<Foresight>>(WORKFLOW.preview, {
+      workflowId: workflowId.preview(uuid),
+      taskQueue,
+      args: [asked],
+      workflowExecutionTimeout: waitMs,
+      staticSummary: `${asked.operation} ${asked.subject}`,
+    }),
+  )
 }
 
 const PASSING_GRPC = new Set([1, 4, 8, 9, 10, 14]) // cancelled, deadline, exhausted, precondition, aborted, unavailable

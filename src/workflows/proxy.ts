@@ -5,6 +5,7 @@ import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { DriftActivities } from '../activities/drift.ts'
 import type { DutyActivities } from '../activities/duty.ts'
 import type { FreeActivities } from '../activities/free.ts'
+import type { PreviewActivities } from '../activities/preview.ts'
 import type { PurchaseActivities } from '../activities/purchase.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
 
@@ -36,9 +37,17 @@ const batch = {
   retry: { initialInterval: '1 second', maximumAttempts: 3 },
 } as const
 
+/** Somebody waits for the answer and can ask again. */
+const asking = {
+  startToCloseTimeout: '4 seconds',
+  scheduleToCloseTimeout: '8 seconds',
+  retry: { initialInterval: '200 milliseconds', maximumAttempts: 3 },
+} as const
+
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
 export const approvalActivities = proxyActivities<ApprovalActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
+export const previewActivities = proxyActivities<PreviewActivities>(asking)
 export const dutyActivities = proxyActivities<DutyActivities & DriftActivities>(batch)

@@ -220,13 +220,15 @@ describe('bad input', () => {
     })
   }
 
-  it('refuses an option it does not know rather than acting without it', async () => {
-    await refused(
-      () => api.post(`/v1/accounts/${account}/spend?dry_run=true`, { amount: '1' }),
-      400,
-      'request_invalid',
-    )
-  })
+  for (const query of ['dryrun=true', 'dry_run', 'dry_run=1', 'dry_run=TRUE', 'dry_run=true&dry_run=false']) {
+    it(`refuses ${query}, an option it does not know, rather than acting without it`, async () => {
+      await refused(
+        () => api.post(`/v1/accounts/${account}/spend?${query}`, { amount: '1' }),
+        400,
+        'request_invalid',
+      )
+    })
+  }
 
   const accounts: [what: string, body: Record<string, unknown>][] = [
     ['an empty external id', { external_id: '' }],

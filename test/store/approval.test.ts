@@ -68,11 +68,8 @@ describe('an approval’s row', () => {
     const all = await Promise.all(Array.from({ length: 8 }, () => ask({ key })))
     assert.equal(new Set(all.map(({ id }) => id)).size, 1)
     assert.equal(all.filter(({ isNew }) => isNew).length, 1)
-    assert.deepEqual(await ask({ key, plan: { ...PLAN, amount: '6' } }), {
-      id: all[0]?.id,
-      isNew: false,
-      sameContent: false,
-    })
+    const { expiresAt: _, ...again } = await ask({ key, plan: { ...PLAN, amount: '6' } })
+    assert.deepEqual(again, { id: all[0]?.id, isNew: false, sameContent: false })
   })
 
   it('may be asked for again when nobody decided it in time, and not when it was rejected', async () => {

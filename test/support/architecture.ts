@@ -47,6 +47,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/hold',
     'ledger/reversal',
     'ledger/gift',
+    'ledger/rehearsal',
     'ledger/balance',
     'ledger/entry',
     'store/account',

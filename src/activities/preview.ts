@@ -1,0 +1,34 @@
+/** What commands would do: for every operation that a workflow carries out, the function that foresees it. Writes nothing. */
+import type { Foresight } from '../domain/effect.ts'
+import { isFree } from '../domain/id.ts'
+import type { Pool } from '../store/connect.ts'
+import type { Gateway } from '../stripe/gateway.ts'
+import type { Operation, PreviewInput } from '../workflows/message.ts'
+import { foreseeDecision } from './approval.ts'
+import { foreseeCheckout } from './checkout.ts'
+import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
+import { foreseeCancel } from './subscription.ts'
+import { translated } from './translate.ts'
+
+export interface PreviewDeps {
+  pool: Pool
+  gateway: Gateway
+}
+
+/** Observes and decides as acting does, and says what the decision says. */
+export type Foresee = (deps: PreviewDeps, asked: PreviewInput) => Promise<Foresight>
+
+const FORESEE: Record<Operation, Foresee> = {
+  open: (deps, asked) => (isFree(asked.subject) ? foreseeEnrolment : foreseeCheckout)(deps, asked),
+  cancel: (deps, asked) => (isFree(asked.subject) ? foreseeCancelFree : foreseeCancel)(deps, asked),
+  approve: foreseeDecision,
+  reject: foreseeDecision,
+}
+
+export type PreviewActivities = ReturnType<typeof createPreviewActivities>
+
+export function createPreviewActivities(deps: PreviewDeps) {
+  return translated({
+    preview: (asked: PreviewInput): Promise<Foresight> => FORESEE[asked.operation](deps, asked),
+  })
+}

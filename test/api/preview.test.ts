@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { assertBooks } from '../support/ledger.ts'
+import { type ApiUnderTest, fund, startApi } from './api-under-test.ts'
+
+describe('?dry_run=true', () => {
+  let api: ApiUnderTest
+  before(async () => {
+    api = await startApi()
+  })
+  after(() => api.close())
+  afterEach(() => assertBooks(api.database))
+
+  async function newAccount(credits: string): Promise<string> {
+    const { body } = await api.post('/v1/accounts', {})
+    await fund(api.database, body.id, credits)
+    return body.id
+  }
+
+  it('shows what a spend would do, and what would be left', async () => {
+    const account = await newAccount('100')
+    const url = `/v1/accounts/${account}/spend`
+    const headers = { 'idempotency-key': randomUUID() }
+    const preview = await api.post(`${url}?dry_run=true`, { amount: '12.50', feature: 'chat' }, headers)
+    assert.equal(preview.status, 200)
+    const [lot] = (await api.get(`/v1/accounts/${account}/balance`)).body.lots
+    assert.deepEqual(preview.body, {
+      object: 'preview',
+      operation: 'spend',
+      at: preview.body.at,
+      outcome: 'done',
+      refusal: null,
+      effects: {
+        postings: [
+          {
+            kind: 'spend',
+            amount: '-12.5',
+            balance_after: '87.5',
+            feature: 'chat',
+            reason_code: 'spend',
+            lots: [{ lot: lot.id, source: 'pack', amount: '-12.5', expires_at: null }],
+          },
+        ],
+        stripe: [],
+        notices: [],
+        dates: [],
+      },
+      balance: {
+        account,
+        balance: '87.5',
+        held: '0',
+        available: '87.5',
+        debt: '0',
+        lots: [{ lot: lot.id, source: 'pack', remaining: '87.5', expires_at: null }],
+      },
+    })
+    // the key is still free, for whatever comes
+    const spent = await api.post(url, { amount: '1' }, headers)
+    assert.equal(spent.status, 200)
+    assert.equal(spent.headers['idempotent-replayed'], undefined)
+    // and a preview is not answered from what it was used for
+    const again = await api.post(`${url}?dry_run=true`, { amount: '2' }, headers)
+    assert.equal(again.body.balance.balance, '97')
+  })
+
+  it('shows why it would be refused, and with which status', async () => {
+    const account = await newAccount('5')
+    const preview = await api.post(`/v1/accounts/${account}/spend?dry_run=true`, { amount: '6' })
+    assert.equal(preview.status, 200)
+    assert.equal(preview.body.outcome, 'refused')
+    assert.deepEqual(preview.body.refusal, {
+      code: 'insufficient_credits',
+      status: 402,
+      detail: '5 credits are available, 6 were asked for',
+      available: '5',
+    })
+    assert.deepEqual(preview.body.effects.postings, [])
+  })
+})
