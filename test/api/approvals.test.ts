@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { createApprovalActivities } from '../../src/activities/approval.ts'
+import { createApprovalActivities, foreseeDecision } from '../../src/activities/approval.ts'
 import { workflowId } from '../../src/domain/id.ts'
 import { createApiKey, type Scope } from '../../src/store/api-key.ts'
 import { requestApproval } from '../../src/store/approval.ts'
@@ -319,6 +319,51 @@ describe('corrections and their approval', () => {
     const answer = await approve(id, other, 'died')
     assert.deepEqual([answer.status, answer.body.state], [200, 'executed'])
     assert.equal(await balance(), '6')
+  })
+
+  it('are foreseen as they are then made, and nothing is done', async () => {
+    workflows.foresee = (asked) => foreseeDecision({ pool: api.database.pool, gateway: {} as never }, asked)
+    const dry = (url: string, body: object, by = other) => api.post(`${url}?dry_run=true`, body, by)
+    const request = { account, direction: 'debit', amount: '4', reason_code: 'granted_twice' }
+    const foreseen = (await dry('/v1/adjustments', request)).body
+    assert.deepEqual(
+      [foreseen.outcome, foreseen.effects.notices[0].kind, foreseen.effects.dates[0].what],
+      ['done', 'approval_requested', 'approval_expires'],
+    )
+    assert.equal((await api.get(`/v1/approvals?account=${account}`)).body.data.length, 0)
+    const id = await asked()
+    const url = `/v1/approvals/${id}/approve`
+    const { effects, balance: after } = (await dry(url, {})).body
+    assert.equal((await read(id)).state, 'pending')
+    const refused = (await dry(url, {}, { authorization: `Bearer ${api.key}` })).body
+    assert.deepEqual([refused.refusal.code, refused.refusal.status], ['approver_is_requester', 403])
+    await approve(id)
+    const [made] = (await api.get(`/v1/accounts/${account}/ledger`)).body.data
+    const [planned, ...more] = effects.postings
+    assert.deepEqual(
+      [planned.kind, planned.amount, planned.balance_after, planned.lots[0].lot, more],
+      [made.kind, made.amount, made.balance_after, made.lots[0].id, []],
+    )
+    assert.equal(after.balance, await balance())
+    assert.deepEqual(
+      effects.notices.map(({ kind }: { kind: string }) => kind),
+      ['adjustment_made', 'approval_decided'],
+    )
+    // one that cannot be done any more: the decision stands all the same
+    const stale = await asked({ amount: '7' })
+    const told = (await dry(`/v1/approvals/${stale}/approve`, {})).body
+    const answer = await approve(stale)
+    const { type: _type, title: _title, request_id: _request, ...problem } = answer.body
+    assert.deepEqual(told.refusal, problem)
+    assert.deepEqual(told.effects.postings, [])
+    assert.deepEqual(
+      told.effects.notices.map(({ kind }: { kind: string }) => kind),
+      ['approval_decided'],
+    )
+    assert.equal(
+      (await dry(`/v1/approvals/${stale}/reject`, { reason_code: 'x' })).body.refusal.code,
+      'approval_decided',
+    )
   })
 
   it('are asked for also while no worker lives, and decided when one does', async () => {
