@@ -12,10 +12,13 @@ import {
 import type { Logger } from 'pino'
 import { createApprovalActivities } from './activities/approval.ts'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
+import { createChangeActivities } from './activities/change.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
+import { createCustomerActivities } from './activities/customer.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createFreeActivities } from './activities/free.ts'
+import { createNotifyActivities } from './activities/notify.ts'
 import { createPreviewActivities } from './activities/preview.ts'
 import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
@@ -23,6 +26,7 @@ import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
+import { createChangeGateway } from './stripe/change.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
 import { createPriceGateway } from './stripe/price.ts'
 import { createPurchaseGateway } from './stripe/purchase.ts'
@@ -70,6 +74,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
   const gateway = createGateway(stripeApi)
   const prices = createPriceGateway(stripeApi)
   const purchases = createPurchaseGateway(stripeApi)
+  const changes = createChangeGateway(stripeApi)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
@@ -94,13 +99,16 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
       workflowBundle: await bundle(),
       activities: {
         ...createSubscriptionActivities({ pool, gateway, reach }),
+        ...createChangeActivities({ pool, gateway, changes }),
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
         ...createPurchaseActivities({ pool, purchases }),
-        ...createApprovalActivities({ pool, gateway, reach }),
+        ...createApprovalActivities({ pool, gateway, changes, reach }),
+        ...createCustomerActivities({ pool, gateway }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
-        ...createPreviewActivities({ pool, gateway }),
+        ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
+        ...createPreviewActivities({ pool, gateway, changes }),
       },
       ...WORKER_OPTIONS,
     })
@@ -154,6 +162,11 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     await end()
     throw error
   }
+}
+
+/** How notices leave the house. */
+function outboundOf({ productName: product, smtpUrl: url, mailFrom: from }: Config) {
+  return { product, smtp: url === undefined || from === undefined ? undefined : { url, from } }
 }
 
 function reachable(config: Config): { databaseUrl: string; temporalAddress: string } {

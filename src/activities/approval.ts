@@ -2,7 +2,7 @@
 import { businessNow } from '../clock.ts'
 import { type ApprovalState, SYSTEM, whyNotDecide } from '../domain/approval.ts'
 import type { Instant } from '../domain/calendar.ts'
-import type { Foresight, PlannedCall } from '../domain/effect.ts'
+import type { Foresight } from '../domain/effect.ts'
 import { Refusal } from '../domain/error.ts'
 import { approvalOf, noticeKey, workflowId } from '../domain/id.ts'
 import { lockWallet } from '../ledger/lookup.ts'
@@ -21,7 +21,7 @@ import { type Command, finishCommand, readCommand } from '../store/command.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { writeNotice } from '../store/notice.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
-import { type CarryOutDeps, carrierOf, wakeOther } from './carry-out.ts'
+import { type CarryOutDeps, carrierOf, type SeeingDeps, wakeOther } from './carry-out.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface ApprovalSight {
@@ -40,7 +40,7 @@ export function createApprovalActivities(deps: CarryOutDeps) {
     const approval = await requireApproval(pool, id)
     if (approval.state !== 'approved') return approval
     try {
-      await askStripe(deps, approval)
+      await (await inStripe(deps, approval))?.ask()
       await transaction(pool, async (client) => {
         const { now, at } = await locked(client, approval)
         if (now.state === 'approved') await execute(client, now, at)
@@ -118,13 +118,13 @@ export function createApprovalActivities(deps: CarryOutDeps) {
 
 /** What an approve or reject command would do: it is done here, looked at, and taken back. */
 export async function foreseeDecision(
-  deps: Pick<CarryOutDeps, 'pool' | 'gateway'>,
+  deps: SeeingDeps,
   { subject, operation, input }: PreviewInput,
 ): Promise<Foresight> {
   const { pool } = deps
   const approval = await requireApproval(pool, approvalOf(subject) ?? '')
   // what Stripe would be asked for is found before anything is locked
-  const stripe = operation === 'approve' ? await plannedCalls(deps, approval).catch(asRefusal) : []
+  const seen = operation === 'approve' ? await inStripe(deps, approval).catch(asRefusal) : undefined
   const foresight = await rehearse(pool, {
     account: approval.account,
     // the decision itself stands also when what was approved cannot be done any more
@@ -136,7 +136,7 @@ export async function foreseeDecision(
       await decide(client, now, at, { id: PREVIEWED, operation, input })
       if (operation !== 'approve') return []
       try {
-        if (stripe instanceof Refusal) throw stripe
+        if (seen instanceof Refusal) throw seen
         await execute(client, { ...now, decidedBy: input['actor'] ?? '', state: 'approved' }, at)
       } catch (error) {
         if (!(error instanceof Refusal)) throw error
@@ -146,8 +146,8 @@ export async function foreseeDecision(
       return []
     },
   })
-  if (foresight.refusal !== null || stripe instanceof Refusal) return foresight
-  return { ...foresight, effects: { ...foresight.effects, stripe } }
+  if (foresight.refusal !== null || seen === undefined || seen instanceof Refusal) return foresight
+  return { ...foresight, effects: { ...foresight.effects, stripe: seen.calls } }
 }
 
 /** The command of a preview, which is never written. */
@@ -187,17 +187,9 @@ async function decide(
 }
 
 /** What Stripe is to be asked for. @throws Refusal when what was approved cannot be done any more */
-async function plannedCalls(
-  deps: Pick<CarryOutDeps, 'pool' | 'gateway'>,
-  approval: Approval,
-): Promise<PlannedCall[]> {
+async function inStripe(deps: SeeingDeps, approval: Approval) {
   requireUntouched(approval)
-  return (await carrierOf(approval).calls?.(deps, approval)) ?? []
-}
-
-async function askStripe(deps: CarryOutDeps, approval: Approval): Promise<void> {
-  const calls = await plannedCalls(deps, approval)
-  if (calls.length > 0) await carrierOf(approval).inStripe?.(deps, approval)
+  return await carrierOf(approval).inStripe?.(deps, approval)
 }
 
 /** Does what was approved, in the transaction that says that it is done. */

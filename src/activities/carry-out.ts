@@ -4,7 +4,7 @@
  */
 import type { ApprovalKind } from '../domain/approval.ts'
 import type { Instant } from '../domain/calendar.ts'
-import { cancelCall, decideCancel } from '../domain/cancel.ts'
+import { decideStripeCancel } from '../domain/cancel.ts'
 import type { PlannedCall } from '../domain/effect.ts'
 import { Refusal } from '../domain/error.ts'
 import { noticeKey, workflowId } from '../domain/id.ts'
@@ -15,12 +15,18 @@ import type { Client, Pool } from '../store/connect.ts'
 import { isDuplicate, keepDuplicate } from '../store/duplicate.ts'
 import { writeNotice } from '../store/notice.ts'
 import { grantStands } from '../store/payment.ts'
+import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 
-export interface CarryOutDeps {
+/** What seeing takes, without doing anything. */
+export interface SeeingDeps {
   pool: Pool
   gateway: Gateway
+  changes: ChangeGateway
+}
+
+export interface CarryOutDeps extends SeeingDeps {
   reach: Reach
 }
 
@@ -28,10 +34,11 @@ type Approved<Kind extends ApprovalKind> = Extract<Approval, { kind: Kind }>
 
 /** How one kind is carried out. Any part may be repeated after a crash: only `apply` is known to happen once. */
 interface Carrier<Kind extends ApprovalKind> {
-  /** what Stripe is to be asked for, now; none, because it is as it should be */
-  calls?(deps: Pick<CarryOutDeps, 'pool' | 'gateway'>, approval: Approved<Kind>): Promise<PlannedCall[]>
-  /** asks Stripe for that, under a key of its own, because it may be asked again */
-  inStripe?(deps: CarryOutDeps, approval: Approved<Kind>): Promise<void>
+  /** what Stripe is to be asked for, and does then; under keys of the approval, because it may be asked again */
+  inStripe?(
+    deps: SeeingDeps,
+    approval: Approved<Kind>,
+  ): Promise<{ calls: PlannedCall[]; ask: () => Promise<void> }>
   /** what Postgres does, with the wallet and the approval locked, in the transaction that marks it as executed */
   apply(client: Client, approval: Approved<Kind>, at: Instant): Promise<Record<string, unknown>>
   /** a hint to whoever looks at the same thing, after the commit */
@@ -77,15 +84,19 @@ const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
 
   /** It stays until the period that runs has ended, with all that it granted. */
   duplicate_subscription: {
-    async calls({ pool, gateway }, { plan: { subscription } }) {
+    async inStripe({ pool, gateway, changes }, { id, plan: { subscription } }) {
       await requireDuplicate(pool, subscription)
-      const decision = decideCancel(await gateway.subscription(subscription), cancelCall(subscription))
-      if (!('refused' in decision)) return decision.effects.stripe
-      const { code, detail, data } = decision.refused
-      throw new Refusal(code, detail, data)
-    },
-    async inStripe({ gateway }, { id, plan }) {
-      await gateway.cancelAtPeriodEnd(plan.subscription, id)
+      const decision = decideStripeCancel(await gateway.subscription(subscription))
+      if ('refused' in decision) {
+        const { code, detail, data } = decision.refused
+        throw new Refusal(code, detail, data)
+      }
+      return {
+        calls: decision.effects.stripe,
+        async ask() {
+          for (const step of decision.steps) await changes.take(subscription, step, id)
+        },
+      }
     },
     async apply(client, { id, plan: { subscription } }) {
       await keepDuplicate(client, subscription, id)

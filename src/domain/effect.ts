@@ -44,6 +44,7 @@ export const DATES = [
   'credits_next',
   'hold_lapses',
   'subscription_ends',
+  'plan_changes',
 ] as const
 
 export interface PlannedDate {

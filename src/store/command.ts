@@ -17,7 +17,7 @@ export interface Outcome {
 }
 
 /** What a workflow carries out. */
-export type OwnedOperation = 'open' | 'cancel' | 'approve' | 'reject'
+export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'approve' | 'reject'
 
 /** That, and what the API's own transaction does. */
 export type CommandOperation = OwnedOperation | 'create' | 'adjust'

@@ -19,6 +19,7 @@ import {
 import type { Limits } from '../domain/catalog.ts'
 import type { OrderState } from '../domain/checkout.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
+import type { PendingChange } from '../domain/subscription-facts.ts'
 import type { Scope } from './api-key.ts'
 import type { CommandOperation } from './command.ts'
 import type { Client, Queryable } from './connect.ts'
@@ -143,7 +144,8 @@ export const subscription = pgTable('subscription', {
   createdAt: instant('created_at').notNull(),
   metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
   keptBy: text('kept_by'),
-  pendingChange: jsonb('pending_change'),
+  pendingChange: jsonb('pending_change').$type<PendingChange>(),
+  paused: boolean('paused').notNull().default(false),
 })
 
 export const entitlement = pgTable('entitlement', {

@@ -9,6 +9,7 @@ import { defineSignal, defineUpdate } from '@temporalio/workflow'
 export const WORKFLOW = {
   subscription: 'subscription',
   checkout: 'checkout',
+  customer: 'customer',
   free: 'free',
   approval: 'approval',
   duty: 'duty',
@@ -39,10 +40,13 @@ export interface CommandAnswer {
 }
 
 /** Operations that a workflow carries out; the update's name is the operation, so that the history reads itself. */
-export type Operation = 'open' | 'cancel' | 'approve' | 'reject'
+export type Operation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'approve' | 'reject'
 
 export const openUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('open')
 export const cancelUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('cancel')
+export const changeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('change')
+export const resumeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('resume')
+export const withdrawUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('withdraw')
 export const approveUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('approve')
 export const rejectUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('reject')
 
@@ -80,7 +84,7 @@ export type FreeInput = EntityInput
 export type ApprovalInput = EntityInput
 
 export interface DutyInput {
-  duty: 'sweep' | 'adopt' | 'drift' | 'clean'
+  duty: 'sweep' | 'adopt' | 'drift' | 'clean' | 'notify'
 }
 
 /** Asks what a command would do. Ids and codes only, as in every history. */

@@ -23,7 +23,12 @@ describe('corrections and their approval', () => {
   before(async () => {
     api = await startApi({ reach: workflows.reach })
     const { pool } = api.database
-    activities = createApprovalActivities({ pool, gateway: {} as never, reach: workflows.reach })
+    activities = createApprovalActivities({
+      pool,
+      gateway: {} as never,
+      changes: {} as never,
+      reach: workflows.reach,
+    })
     other = await keyOf('read', 'approvals', 'adjustments')
     third = await keyOf('approvals')
   })
@@ -322,7 +327,8 @@ describe('corrections and their approval', () => {
   })
 
   it('are foreseen as they are then made, and nothing is done', async () => {
-    workflows.foresee = (asked) => foreseeDecision({ pool: api.database.pool, gateway: {} as never }, asked)
+    workflows.foresee = (asked) =>
+      foreseeDecision({ pool: api.database.pool, gateway: {} as never, changes: {} as never }, asked)
     const dry = (url: string, body: object, by = other) => api.post(`${url}?dry_run=true`, body, by)
     const request = { account, direction: 'debit', amount: '4', reason_code: 'granted_twice' }
     const foreseen = (await dry('/v1/adjustments', request)).body

@@ -3,6 +3,7 @@ import type Stripe from 'stripe'
 import type { CatalogPrice } from '../../src/domain/catalog.ts'
 import { productIdOf } from '../../src/domain/price-facts.ts'
 import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe/index.ts'
+import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway, type Gateway, stripeClient } from '../../src/stripe/gateway.ts'
 import { createPriceGateway, type PriceGateway } from '../../src/stripe/price.ts'
 
@@ -41,9 +42,9 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
   const nobody = { email: null, name: null }
 
   it('an account has one customer', async () => {
-    const first = await gateway.createCustomer('acc_1', nobody)
-    assert.equal(await gateway.createCustomer('acc_1', nobody), first)
-    assert.notEqual(await gateway.createCustomer('acc_2', nobody), first)
+    const first = await gateway.createCustomer('acc_1', 1, nobody)
+    assert.equal(await gateway.createCustomer('acc_1', 1, nobody), first)
+    assert.notEqual(await gateway.createCustomer('acc_2', 1, nobody), first)
     assert.equal((await stripe.customers.list()).data.length, 2)
   })
 
@@ -63,7 +64,7 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
     const order = {
       order: 'ord_1',
       account: 'acc_3',
-      customer: await gateway.createCustomer('acc_3', nobody),
+      customer: await gateway.createCustomer('acc_3', 1, nobody),
       price: await makePrice(),
       successUrl: 'https://example.com/ok',
       cancelUrl: 'https://example.com/no',
@@ -75,7 +76,7 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
   })
 
   it('a command cancels once: its retry does not undo what a person did since', async () => {
-    const customer = await gateway.createCustomer('acc_4', nobody)
+    const customer = await gateway.createCustomer('acc_4', 1, nobody)
     const method = await stripe.paymentMethods.attach('pm_card_visa', { customer })
     const { id } = await stripe.subscriptions.create({
       customer,
@@ -83,11 +84,13 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
       default_payment_method: method.id,
     })
     const resumed = async () => !(await stripe.subscriptions.retrieve(id)).cancel_at_period_end
-    assert.equal((await gateway.cancelAtPeriodEnd(id, 'cmd_1')).cancelAtPeriodEnd, true)
+    const cancel = (command: string) => createChangeGateway(stripe).take(id, { do: 'cancel' }, command)
+    await cancel('cmd_1')
+    assert.equal(await resumed(), false)
     await stripe.subscriptions.update(id, { cancel_at_period_end: false })
-    assert.equal((await gateway.cancelAtPeriodEnd(id, 'cmd_1')).cancelAtPeriodEnd, true, 'as first answered')
+    await cancel('cmd_1')
     assert.equal(await resumed(), true)
-    await gateway.cancelAtPeriodEnd(id, 'cmd_2')
+    await cancel('cmd_2')
     assert.equal(await resumed(), false)
   })
 })

@@ -4,9 +4,11 @@ import { finalInvoice, hasMethod, periodFrom, periodOf, planNext, withPeriod } f
 import { invalid, refused } from './error.ts'
 import { dropPending, newInvoiceItem } from './invoice-item.ts'
 import { attempt, finalize } from './invoicing.ts'
+import { mergeMetadata, type Read } from './param.ts'
+import { changedTerms, type termsShape } from './terms.ts'
 import { changedItems } from './item-change.ts'
-import { mergeMetadata } from './param.ts'
 import { creditsFor, pendingOf } from './proration.ts'
+import { followChange, scheduleOf } from './schedule-run.ts'
 import { firstInvoice, type PaymentBehavior } from './subscribing.ts'
 import { isOver } from './subscription-state.ts'
 import { changesBilling, planUpdate, type BillingChange } from './subscription-update.ts'
@@ -14,7 +16,7 @@ import { carryOut, discardUpdate } from './update-payment.ts'
 import type { Feedback, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
-export interface Change extends BillingChange {
+export interface Change extends BillingChange, Partial<Read<typeof termsShape>> {
   cancel_at?: number | 'min_period_end' | 'max_period_end' | null | undefined
   cancel_at_period_end?: boolean | undefined
   default_payment_method?: string | null | undefined
@@ -79,8 +81,14 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
       'A canceled subscription can only update its cancellation_details and metadata.',
       'invalid_canceled_subscription_fields',
     )
+  const ends = change.cancel_at !== undefined || change.cancel_at_period_end !== undefined
+  if (ends && scheduleOf(world, sub))
+    throw invalid(
+      `The subscription is managed by the subscription schedule \`${String(sub.schedule)}\`, and updating any cancelation behavior directly is not allowed. Please update the schedule instead.`,
+    )
   const patch: Partial<Subscription> = {
     ...endPatch(world, sub, change),
+    ...changedTerms(world, sub, change),
     metadata: mergeMetadata(sub.metadata, change.metadata),
     ...(change.default_payment_method === undefined
       ? {}
@@ -106,6 +114,7 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
   }
   makeChange(world, sub, patch, change)
   scheduleEnd(world, world.need('subscription', sub.id))
+  if (change.items) followChange(world, sub.id)
   return world.need('subscription', sub.id)
 }
 
