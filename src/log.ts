@@ -61,18 +61,21 @@ function appendTo(path: string): DestinationStream {
   return fileStream({ dest: path, append: true, sync: true })
 }
 
-/** Lines of one turn of the event loop in one write: under load a write each would be a tenth of a request. */
+/** How long lines are gathered: what a process that is killed may leave unsaid. */
+const GATHERED_MS = 10
+
+/** Lines of a moment in one write: under load a write each, or one a turn of the event loop, would be a tenth of a request. */
 function gathered(stream: DestinationStream): DestinationStream {
   let lines = ''
   const write = () => {
     if (lines !== '') stream.write(lines)
     lines = ''
   }
-  // whoever ends the process in the middle of a turn
+  // whoever ends the process in the middle of it, or has nothing else to do
   process.on('exit', write)
   return {
     write(line) {
-      if (lines === '') setImmediate(write)
+      if (lines === '') setTimeout(write, GATHERED_MS).unref()
       lines += line
     },
   }
