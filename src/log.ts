@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { type DestinationStream, destination as fileStream, type Logger, pino, stdTimeFunctions } from 'pino'
+import { type DestinationStream, destination as fileStream, type Logger, pino } from 'pino'
 import type { LogLevel } from './config.ts'
 
 export type { Logger } from 'pino'
@@ -44,7 +44,7 @@ export function createLogger(level: LogLevel, destination?: string | Destination
     {
       level,
       base: null,
-      timestamp: stdTimeFunctions.isoTime,
+      timestamp: isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
       hooks: { streamWrite: clean },
@@ -53,6 +53,15 @@ export function createLogger(level: LogLevel, destination?: string | Destination
       ? gathered(appendTo(destination))
       : (destination ?? gathered(fileStream(1))),
   )
+}
+
+let written = { at: 0, text: '' }
+
+/** The time as a line has it, written once a millisecond. */
+function isoTime(): string {
+  const at = Date.now()
+  if (at !== written.at) written = { at, text: `,"time":"${new Date(at).toISOString()}"` }
+  return written.text
 }
 
 /** Synchronous on purpose: the last lines before a crash are the ones that matter. */

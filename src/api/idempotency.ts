@@ -100,7 +100,8 @@ export async function answerOnce(
     const answer = await viewed(client, command, {})
     return { command, replayed, kept: await keepReply(client, command.id, accountOf(command), answer) }
   })
-  request.trace['account'] = accountOf(command)
+  const account = accountOf(command)
+  if (account !== null) request.trace['account'] = account
   request.trace['command'] = command.id
   markReplayed(reply, replayed)
   if (kept !== undefined) return send(reply, kept)
@@ -110,7 +111,7 @@ export async function answerOnce(
     outcome.state === 'refused'
       ? refusedAnswer(outcome, request)
       : await viewed(deps.pool, command, outcome.result)
-  return send(reply, await keepReply(deps.pool, command.id, accountOf(command), answer))
+  return send(reply, await keepReply(deps.pool, command.id, account, answer))
 }
 
 /**
@@ -129,7 +130,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
     input,
   }
   const begun = await rehearse(pool, {
-    account: accountOf(claim),
+    account: accountOf(claim) ?? scope,
     async act(client) {
       const { command } = await insertCommand(client, claim)
       return (await once.begin(client, command)) ?? []
@@ -154,9 +155,10 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
   }
 }
 
-/** Whose command it is: what makes an account has made it under the id in its input. */
-function accountOf({ scope, input }: Pick<Command, 'scope' | 'input'>): string {
-  return input['account'] ?? scope
+/** Whose command it is, if it is about an account: what makes one has made it under the id in its input. */
+function accountOf({ scope, input }: Pick<Command, 'scope' | 'input'>): string | null {
+  const account = input['account'] ?? scope
+  return account.startsWith('acc_') ? account : null
 }
 
 /** Sends a text, not an object: nothing between here and the caller may write it differently. */

@@ -20,11 +20,19 @@ export interface Outcome {
 export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'approve' | 'reject'
 
 /** That, and what the API's own transaction does. */
-export type CommandOperation = OwnedOperation | 'create' | 'adjust'
+export type CommandOperation =
+  | OwnedOperation
+  | 'create'
+  | 'adjust'
+  | 'update_endpoint'
+  | 'rotate_secret'
+  | 'resend'
+
+const OWN: CommandOperation[] = ['create', 'adjust', 'update_endpoint', 'rotate_secret', 'resend']
 
 /** Whether a workflow carries it out. */
 export function isOwned(operation: CommandOperation): operation is OwnedOperation {
-  return operation !== 'create' && operation !== 'adjust'
+  return !OWN.includes(operation)
 }
 
 /** A command as it stands. No `answer`: it is pending. */

@@ -92,6 +92,7 @@ export const catalog = pgTable('catalog', {
   version: text('version').notNull(),
   currency: text('currency').notNull(),
   limits: jsonb('limits').$type<Limits>().notNull(),
+  automaticTax: boolean('automatic_tax').notNull().default(false),
 })
 
 export const checkout = pgTable('checkout', {

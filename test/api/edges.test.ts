@@ -18,12 +18,19 @@ const NEEDED: Record<string, Scope> = {
   'get /v1/catalog': 'read',
   'get /v1/commands/{id}': 'read',
   'get /v1/holds/{hold}': 'read',
+  'get /v1/notices': 'read',
+  'get /v1/notices/{notice}': 'read',
+  'get /v1/notices/{notice}/deliveries': 'read',
+  'get /v1/notices/{notice}/preview': 'read',
   'get /v1/purchases': 'read',
   'get /v1/purchases/{id}': 'read',
   'get /v1/spends/{spend}': 'read',
   'get /v1/subscriptions': 'read',
   'get /v1/subscriptions/{id}': 'read',
   'get /v1/subscriptions/{id}/pending_change': 'read',
+  'get /v1/webhook_endpoints': 'read',
+  'get /v1/webhook_endpoints/{endpoint}': 'read',
+  'get /v1/webhook_endpoints/{endpoint}/deliveries': 'read',
   'post /v1/accounts': 'accounts',
   'post /v1/accounts/{account}/holds': 'spend',
   'post /v1/accounts/{account}/spend': 'spend',
@@ -39,6 +46,10 @@ const NEEDED: Record<string, Scope> = {
   'post /v1/subscriptions/{id}/cancel': 'subscriptions',
   'post /v1/subscriptions/{id}/change': 'subscriptions',
   'post /v1/subscriptions/{id}/resume': 'subscriptions',
+  'post /v1/webhook_endpoints': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}/deliveries/{delivery}/resend': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}/rotate_secret': 'webhooks',
 }
 
 describe('every route, at its edges', () => {
@@ -52,7 +63,9 @@ describe('every route, at its edges', () => {
     const { body } = await api.send({ method: 'GET', url: '/openapi.json' })
     const routes = Object.entries<Record<string, unknown>>(body.paths)
       .filter(([path]) => path.startsWith('/v1/'))
-      .flatMap(([path, operations]) => Object.keys(operations).map((method) => [method, path] as const))
+      .flatMap(([path, operations]) =>
+        (Object.keys(operations) as ('get' | 'post' | 'delete')[]).map((method) => [method, path] as const),
+      )
     assert.deepEqual(routes.map((route) => route.join(' ')).sort(), Object.keys(NEEDED))
     const keys = new Map<Scope, string>()
     for (const scope of SCOPES) {
@@ -62,7 +75,7 @@ describe('every route, at its edges', () => {
       const needed = NEEDED[`${method} ${path}`]
       for (const [scope, key] of keys) {
         const answer = await api.send({
-          method: method.toUpperCase() as 'GET',
+          method: method.toUpperCase(),
           url: path.replaceAll(/\{\w+\}/g, 'acc_0'),
           headers: { authorization: `Bearer ${key}`, 'idempotency-key': 'k' },
         })

@@ -162,6 +162,17 @@ describe('stripe sandbox: prorations', () => {
     assert.deepEqual([renewed.billing_reason, amounts(renewed)], ['subscription_cycle', [20_000]])
   })
 
+  it('does not give back later what a new cycle without prorations left', async () => {
+    const world = await running()
+    await world.to(third)
+    const reset = { billing_cycle_anchor: { type: 'now' as const }, proration_behavior: 'none' as const }
+    const anew = await change(world, world.pro, reset)
+    assert.deepEqual(amounts(await latest(world, anew)), [5000])
+    await world.to('2027-04-26T00:00:00Z')
+    const down = await change(world, world.basic, { proration_behavior: 'always_invoice' })
+    assert.deepEqual(amounts(await latest(world, down)), [-2500, 1000])
+  })
+
   it('keeps the anchor otherwise: a year to its next boundary, a month to its own', async () => {
     const world = await running('2027-01-01T00:00:00Z')
     const year = await plan(world.stripe, 'year', 36_500)
