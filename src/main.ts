@@ -10,6 +10,7 @@ import {
   Worker,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
+import { createApprovalActivities } from './activities/approval.ts'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createChangeActivities } from './activities/change.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
@@ -105,6 +106,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
         ...createPurchaseActivities({ pool, purchases }),
         ...createTopUpActivities({ pool, payments: createPaymentGateway(stripeApi), purchases, reach }),
+        ...createApprovalActivities({ pool, gateway, changes, reach }),
         ...createCustomerActivities({ pool, gateway }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),

@@ -11,7 +11,9 @@ import {
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { $ZodType } from 'zod/v4/core'
 import { accountRoutes } from './accounts.ts'
+import { adjustmentRoutes } from './adjustments.ts'
 import type { Api, ApiDeps } from './api.ts'
+import { approvalRoutes } from './approvals.ts'
 import { authenticate } from './auth.ts'
 import { BODY_LIMIT_BYTES, readJsonBodies, refuseUnkeepableText } from './body.ts'
 import { catalogRoutes } from './catalog.ts'
@@ -132,6 +134,8 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   spendRoutes(app, deps, watch)
   holdRoutes(app, deps)
   grantRoutes(app, deps)
+  adjustmentRoutes(app, deps)
+  approvalRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
   subscriptionChangeRoutes(app, deps)

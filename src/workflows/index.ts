@@ -1,4 +1,5 @@
 /** What the worker runs. Every export is a workflow type. */
+export { approval } from './approval.ts'
 export { checkout } from './checkout.ts'
 export { customer } from './customer.ts'
 export { duty } from './duty.ts'

@@ -1,5 +1,6 @@
 /** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
 import { proxyActivities } from '@temporalio/workflow'
+import type { ApprovalActivities } from '../activities/approval.ts'
 import type { ChangeActivities } from '../activities/change.ts'
 import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { CustomerActivities } from '../activities/customer.ts'
@@ -48,6 +49,7 @@ const asking = {
 } as const
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
+export const approvalActivities = proxyActivities<ApprovalActivities>(entity)
 export const changeActivities = proxyActivities<ChangeActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
 export const topUpActivities = proxyActivities<TopUpActivities>(entity)

@@ -14,6 +14,8 @@ const NEEDED: Record<string, Scope> = {
   'get /v1/accounts/{account}/ledger': 'read',
   'get /v1/accounts/{account}/top_up': 'read',
   'get /v1/accounts/{account}/usage': 'read',
+  'get /v1/approvals': 'read',
+  'get /v1/approvals/{id}': 'read',
   'get /v1/catalog': 'read',
   'get /v1/commands/{id}': 'read',
   'get /v1/holds/{hold}': 'read',
@@ -34,6 +36,9 @@ const NEEDED: Record<string, Scope> = {
   'post /v1/accounts/{account}/holds': 'spend',
   'post /v1/accounts/{account}/spend': 'spend',
   'post /v1/accounts/{account}/top_up': 'purchases',
+  'post /v1/adjustments': 'adjustments',
+  'post /v1/approvals/{id}/approve': 'approvals',
+  'post /v1/approvals/{id}/reject': 'approvals',
   'post /v1/grants': 'grants',
   'post /v1/holds/{hold}/capture': 'spend',
   'post /v1/holds/{hold}/release': 'spend',
@@ -60,7 +65,9 @@ describe('every route, at its edges', () => {
     const { body } = await api.send({ method: 'GET', url: '/openapi.json' })
     const routes = Object.entries<Record<string, unknown>>(body.paths)
       .filter(([path]) => path.startsWith('/v1/'))
-      .flatMap(([path, operations]) => Object.keys(operations).map((method) => [method, path] as const))
+      .flatMap(([path, operations]) =>
+        (Object.keys(operations) as ('get' | 'post' | 'delete')[]).map((method) => [method, path] as const),
+      )
     assert.deepEqual(routes.map((route) => route.join(' ')).sort(), Object.keys(NEEDED))
     const keys = new Map<Scope, string>()
     for (const scope of SCOPES) {
@@ -70,7 +77,7 @@ describe('every route, at its edges', () => {
       const needed = NEEDED[`${method} ${path}`]
       for (const [scope, key] of keys) {
         const answer = await api.send({
-          method: method === 'delete' ? 'DELETE' : method === 'get' ? 'GET' : 'POST',
+          method: method.toUpperCase(),
           url: path.replaceAll(/\{\w+\}/g, 'acc_0'),
           headers: { authorization: `Bearer ${key}`, 'idempotency-key': 'k' },
         })

@@ -3,8 +3,10 @@
  * `test/fixtures/history`. Recorded histories are never changed: a new shape is a new file. `npm run record -- v2 free`
  * lives through those of free plans only.
  */
+import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
+import { createApiKey } from '../../src/store/api-key.ts'
 import { DAY_MS } from './ledger.ts'
 import { stopPostgres } from './postgres.ts'
 import { eventually, openCheckout, type Stack, settled, startStack, subscribe } from './stack.ts'
@@ -12,7 +14,7 @@ import { stopTemporal } from './temporal.ts'
 
 const FOLDER = new URL('../fixtures/history/', import.meta.url)
 const [version, only] = process.argv.slice(2)
-const SCENARIOS: Record<string, (stack: Stack) => Promise<void>> = { paid, free, pack, topup }
+const SCENARIOS: Record<string, (stack: Stack) => Promise<void>> = { paid, free, pack, topup, approvals }
 if (version === undefined || !/^v\d+$/.test(version) || (only !== undefined && !(only in SCENARIOS)))
   throw new Error(`usage: npm run record -- v2 [${Object.keys(SCENARIOS).join(' | ')}]`)
 
@@ -166,6 +168,43 @@ async function topup(stack: Stack): Promise<void> {
   await charge('pm_card_chargeCustomerFail')
   await stack.clock.advance(stack.clock.now() + 2 * DAY_MS)
   await record(stack, `topup/${account}`, 'topup-declined-and-stopped')
+}
+
+async function approvals(stack: Stack): Promise<void> {
+  const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
+  const key = await createApiKey(stack.database.owner, { name: 'second', scopes: ['adjustments'] })
+  /** Asked by another person than the stack's own. */
+  const ask = async (direction: 'credit' | 'debit') => {
+    const answer = await fetch(`${stack.apiUrl}/v1/adjustments`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${key}`,
+        'content-type': 'application/json',
+        'idempotency-key': randomUUID(),
+      },
+      body: JSON.stringify({ account, direction, amount: '5', reason_code: 'recorded' }),
+    })
+    const { id } = (await answer.json()) as { id: string }
+    await eventually('it waits', async () => {
+      const run = await stack.temporal.workflow
+        .getHandle(`approval/${id}`)
+        .describe()
+        .catch(() => undefined)
+      return run !== undefined && run.historyLength > 8
+    })
+    return id
+  }
+  const [approved, stale, rejected] = [await ask('credit'), await ask('debit'), await ask('debit')]
+  await stack.call('POST', `/v1/approvals/${approved}/approve`, {})
+  await stack.call('POST', `/v1/accounts/${account}/spend`, { amount: '1' })
+  await stack.call('POST', `/v1/approvals/${stale}/approve`, {})
+  await stack.call('POST', `/v1/approvals/${rejected}/reject`, { reason_code: 'recorded' })
+  const expired = await ask('debit')
+  await stack.clock.advance(stack.clock.now() + DAY_MS)
+  await record(stack, `approval/${approved}`, 'approval-approved')
+  await record(stack, `approval/${stale}`, 'approval-stale')
+  await record(stack, `approval/${rejected}`, 'approval-rejected')
+  await record(stack, `approval/${expired}`, 'approval-expired')
 }
 
 mkdirSync(FOLDER, { recursive: true })

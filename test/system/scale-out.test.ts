@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { Decimal } from 'decimal.js'
+import { approvalKey } from '../../src/domain/id.ts'
+import { requestApproval } from '../../src/store/approval.ts'
+import { transaction } from '../../src/store/connect.ts'
 import { assertBooks, give } from '../support/ledger.ts'
 import {
   type Answer,
@@ -48,6 +51,21 @@ describe('two API processes behind a proxy', function () {
     const account = await newAccount('10')
     const path = `/v1/accounts/${account}/holds`
     return { account, ...(await stack.call<{ id: string }>('POST', path, { amount: '3' })).body }
+  }
+  /** A correction that waits for another person than asked. */
+  const askedByAnother = async () => {
+    const account = await newAccount('10')
+    const { id } = await transaction(stack.database.pool, (client) =>
+      requestApproval(client, {
+        kind: 'adjustment',
+        account,
+        plan: { direction: 'debit', amount: '3', overdraft: false, expiresAt: null, priority: 100 },
+        key: approvalKey.adjustment(account, randomUUID()),
+        requestedBy: 'key_of_another',
+        reasonCode: 'test',
+      }),
+    )
+    return { account, id }
   }
   /** An endpoint that is told of low balances; nobody is there. */
   const newEndpoint = async () => {
@@ -101,6 +119,25 @@ describe('two API processes behind a proxy', function () {
       const body = { account, amount: '5', kind: 'goodwill', reason_code: 'outage' }
       const effects = () => count(`posting where account_id = $1 and reason_code = 'outage'`, [account])
       return { path: '/v1/grants', body, effects }
+    },
+    async '/v1/adjustments'() {
+      const account = await newAccount('10')
+      const body = { account, direction: 'credit', amount: '5', reason_code: 'lost' }
+      return {
+        path: '/v1/adjustments',
+        body,
+        effects: () => count('approval where account_id = $1', [account]),
+      }
+    },
+    async '/v1/approvals/{id}/approve'() {
+      const { account, id } = await askedByAnother()
+      const effects = () => count(`posting where account_id = $1 and kind = 'adjustment'`, [account])
+      return { path: `/v1/approvals/${id}/approve`, body: {}, effects }
+    },
+    async '/v1/approvals/{id}/reject'() {
+      const { id } = await askedByAnother()
+      const effects = () => count(`approval where id = $1 and state = 'rejected'`, [id])
+      return { path: `/v1/approvals/${id}/reject`, body: { reason_code: 'not_justified' }, effects }
     },
     async '/v1/subscriptions'() {
       const account = await newAccount('1')
