@@ -67,6 +67,7 @@ const TABLE: Record<string, string[]> = {
     'store/free',
     'store/price-list',
     'store/purchase',
+    'store/top-up',
     'store/alert',
     'store/approval',
     'store/notice',
