@@ -48,8 +48,8 @@ export async function putInForce(
     currency,
     automaticTax = false,
     limits,
-    dunning,
-  }: Pick<Catalog, 'version' | 'currency' | 'limits' | 'dunning'> & { automaticTax?: boolean },
+    dunning = { reminderDays: [] },
+  }: Pick<Catalog, 'version' | 'currency' | 'limits'> & Partial<Pick<Catalog, 'automaticTax' | 'dunning'>>,
 ): Promise<void> {
   await client.query(
     `insert into catalog (version, currency, limits, automatic_tax, dunning) values ($1, $2, $3, $4, $5)

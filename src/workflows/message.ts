@@ -11,6 +11,8 @@ export const WORKFLOW = {
   checkout: 'checkout',
   customer: 'customer',
   free: 'free',
+  topUp: 'topUp',
+  approval: 'approval',
   duty: 'duty',
   preview: 'preview',
 } as const
@@ -39,7 +41,7 @@ export interface CommandAnswer {
 }
 
 /** Operations that a workflow carries out; the update's name is the operation, so that the history reads itself. */
-export type Operation = 'open' | 'cancel' | 'change' | 'portal' | 'resume' | 'withdraw'
+export type Operation = 'open' | 'cancel' | 'change' | 'portal' | 'resume' | 'withdraw' | 'approve' | 'reject'
 
 export const openUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('open')
 export const cancelUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('cancel')
@@ -47,6 +49,8 @@ export const changeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('chang
 export const resumeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('resume')
 export const portalUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('portal')
 export const withdrawUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('withdraw')
+export const approveUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('approve')
+export const rejectUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('reject')
 
 /**
  * What the last pass of a run left to wait for. A continued run waits on instead of looking at the same again; it is a
@@ -78,6 +82,11 @@ export type CheckoutInput = EntityInput
 
 /** Arguments of a free plan's workflow. */
 export type FreeInput = EntityInput
+
+/** Arguments of an account's automatic top-up. */
+export type TopUpInput = EntityInput
+
+export type ApprovalInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift' | 'clean' | 'notify'

@@ -29,7 +29,6 @@ describe('free plans', () => {
       version: 'v1',
       currency: 'usd',
       limits: LIMITS,
-      dunning: { reminderDays: [] },
     })
   })
   after(() => api.close())
@@ -74,6 +73,8 @@ describe('free plans', () => {
     assert.deepEqual(rest, {
       object: 'subscription',
       status: 'active',
+      paused: false,
+      pending_change: null,
       account,
       plan: 'free',
       interval: 'month',

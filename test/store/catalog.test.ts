@@ -89,7 +89,6 @@ describe('what the catalogue sells', () => {
       version: 'v1',
       currency: 'usd',
       limits: LIMITS,
-      dunning: { reminderDays: [] },
     })
     await putOnSale(database.pool, [...ALL, euro.lookupKey, pack.lookupKey])
     assert.deepEqual(await priceOnSale(database.pool, 'pro', 'month'), MONTH)
