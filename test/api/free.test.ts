@@ -75,6 +75,7 @@ describe('free plans', () => {
       status: 'active',
       paused: false,
       pending_change: null,
+      payment: null,
       account,
       plan: 'free',
       interval: 'month',

@@ -119,9 +119,9 @@ describe('law 3: what a run applies is one transaction', () => {
       mirrors: 1,
       settled: 1,
     }
-    assert.deepEqual(await activities.applySubscription(input), { role: 'primary' })
+    assert.deepEqual(await activities.applySubscription(input), { role: 'primary', settled: true })
     assert.deepEqual(await written(), all)
-    assert.deepEqual(await activities.applySubscription(input), { role: 'primary' })
+    assert.deepEqual(await activities.applySubscription(input), { role: 'primary', settled: true })
     assert.deepEqual(await written(), all)
   })
 })
