@@ -96,6 +96,18 @@ describe('spends that wait together', () => {
     assert.deepEqual([held, available, debt], ['7', '0', '1'])
   })
 
+  it('nor is it drawn from the lot that burns first, if that has less that is free than is asked for', async () => {
+    const account = await openAccount(database)
+    for (const amount of ['6', '6']) await give(database.pool, account, amount)
+    await place(database.pool, account, '2')
+    assert.deepEqual(codes(await spendMany(database.pool, [of(account, '3'), of(account, '2')])), ['9', '7'])
+    const entries = await readLedger(database.pool, account, { limit: 2 })
+    assert.deepEqual(
+      entries.map(({ lots }) => lots.map(({ amount }) => amount).join()),
+      ['-1,-1', '-3'],
+    )
+  })
+
   it('a rich wallet with a poor neighbour draws on its lots as it would alone', async () => {
     const [alone, together] = [await openAccount(database), await openAccount(database)]
     const lots: string[][] = []
