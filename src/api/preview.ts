@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { businessNow } from '../clock.ts'
 import { DATES, effectsOf, type Foresight, type PlannedDate } from '../domain/effect.ts'
 import { NOTICES } from '../domain/notice.ts'
+import { dataView } from '../domain/notice-view.ts'
 import { ENTRY_KINDS } from '../ledger/entry.ts'
 import { type Rehearsal, rehearse } from '../ledger/rehearsal.ts'
 import type { Client, Pool } from '../store/connect.ts'
@@ -61,7 +62,7 @@ const effectsView = z.object({
   postings: z.array(postingView),
   stripe: z.array(callView),
   notices: z.array(
-    z.object({ kind: z.string(), event: z.string(), data: z.record(z.string(), z.unknown()) }),
+    z.object({ kind: z.string(), event: z.string(), data: z.record(z.string(), z.string().nullable()) }),
   ),
   dates: z.array(z.object({ what: z.enum(DATES), at: instant })),
 })
@@ -232,7 +233,7 @@ function viewOf(operation: string, { at, refusal, effects, balance }: Foresight)
         lots: lots.map(expiring),
       })),
       stripe,
-      notices: notices.map(({ kind, data }) => ({ kind, event: NOTICES[kind].event, data: { ...data } })),
+      notices: notices.map(({ kind, data }) => ({ kind, event: NOTICES[kind].event, data: dataView(data) })),
       dates,
     },
     balance: balance && { ...balance, lots: balance.lots.map(expiring) },

@@ -11,7 +11,9 @@ import {
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { $ZodType } from 'zod/v4/core'
 import { accountRoutes } from './accounts.ts'
+import { adjustmentRoutes } from './adjustments.ts'
 import type { Api, ApiDeps } from './api.ts'
+import { approvalRoutes } from './approvals.ts'
 import { authenticate } from './auth.ts'
 import { BODY_LIMIT_BYTES, readJsonBodies, refuseUnkeepableText } from './body.ts'
 import { catalogRoutes } from './catalog.ts'
@@ -23,11 +25,15 @@ import { holdRoutes } from './holds.ts'
 import { requireIdempotencyKey } from './idempotency.ts'
 import { LazyLog } from './lazy-log.ts'
 import { ledgerRoutes } from './ledger.ts'
+import { noticeRoutes } from './notices.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
 import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
+import { topUpRoutes } from './top-up.ts'
+import { watchTopUps } from './top-up-watch.ts'
+import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookRoutes } from './webhooks.ts'
 
 export type { ApiDeps } from './api.ts'
@@ -123,14 +129,21 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   await describeApi(app)
   accountRoutes(app, deps)
   ledgerRoutes(app, deps)
-  spendRoutes(app, deps)
+  const watch = watchTopUps(deps)
+  app.addHook('onClose', () => watch.close())
+  spendRoutes(app, deps, watch)
   holdRoutes(app, deps)
   grantRoutes(app, deps)
+  adjustmentRoutes(app, deps)
+  approvalRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
   subscriptionChangeRoutes(app, deps)
   purchaseRoutes(app, deps)
+  topUpRoutes(app, deps, watch)
   commandRoutes(app, deps)
+  noticeRoutes(app, deps)
+  webhookEndpointRoutes(app, deps)
   healthRoutes(app, deps)
   await app.register(async (scope) => webhookRoutes(scope, deps))
   await serveDocs(app)

@@ -1,6 +1,7 @@
 /** Whether an order of packs may be placed: what it costs, within the limits of the catalogue in force. Pure. */
-import type { Limits } from './catalog.ts'
+import type { PurchaseLimits } from './catalog.ts'
 import { Exact, formatCredits } from './credits.ts'
+import type { RefusalFacts } from './effect.ts'
 import type { RefusalCode } from './error.ts'
 import type { PackTerms } from './plan.ts'
 
@@ -8,9 +9,9 @@ import type { PackTerms } from './plan.ts'
 export interface OrderObservation {
   /** undefined: no such pack is on sale */
   terms: PackTerms | undefined
-  /** undefined: no catalogue is in force, so nothing is for sale */
-  limits: Limits | undefined
-  /** list prices of what was paid in the last day and of what may still be, in minor units */
+  /** in the currency of the terms; undefined: nothing is for sale in it */
+  limits: (PurchaseLimits & { purchaseHourMax: number }) | undefined
+  /** list prices in this currency of what was paid in the last day and of what may still be, in minor units */
   day: string
   /** orders of the last hour, and in how many seconds there will be one less */
   hour: { orders: number; oneLessIn: number }
@@ -19,12 +20,6 @@ export interface OrderObservation {
 export interface OrderCommand {
   pack: string
   quantity: number
-}
-
-export interface Refused {
-  code: RefusalCode
-  detail: string
-  data: Record<string, unknown>
 }
 
 /** What an order is for. */
@@ -40,7 +35,7 @@ export interface OrderedPack {
 export function decideOrder(
   { terms, limits, day, hour }: OrderObservation,
   { quantity }: OrderCommand,
-): { refused: Refused } | { order: OrderedPack } {
+): { refused: RefusalFacts } | { order: OrderedPack } {
   const refused = (code: RefusalCode, detail: string, data = {}) => ({ refused: { code, detail, data } })
   if (terms === undefined || limits === undefined) {
     return refused('pack_not_found', 'no such pack is on sale')

@@ -1,5 +1,6 @@
 /** Orders of packs: the API's side of their rows in the checkout table. The workflow's side is `purchase-state.ts`. */
 import { Refusal } from '../domain/error.ts'
+import { limitsIn } from '../domain/catalog.ts'
 import type { OrderState } from '../domain/checkout.ts'
 import type { PackTerms } from '../domain/plan.ts'
 import type { OrderedPack, OrderObservation } from '../domain/purchase-limit.ts'
@@ -13,30 +14,53 @@ import { checkout, orm, run, type Texts } from './schema.ts'
  * whoever orders at the same moment counts this order, too.
  * @throws Refusal `account_not_found`
  */
-export async function observeOrder(client: Client, account: string, pack: string): Promise<OrderObservation> {
+export async function observeOrder(
+  client: Client,
+  account: string,
+  { pack, currency }: { pack: string; currency?: string | undefined },
+): Promise<OrderObservation> {
   const { rowCount } = await client.query('select 1 from account where id = $1 for no key update', [account])
   if (rowCount === 0) throw new Refusal('account_not_found', `there is no account ${account}`)
-  const terms = await packOnSale(client, pack)
+  return await readOrderFacts(client, account, pack, currency)
+}
+
+/** The same without a lock, for whoever only looks. */
+export async function readOrderFacts(
+  client: Queryable,
+  account: string,
+  pack: string,
+  currency?: string,
+): Promise<OrderObservation> {
+  const terms = await packOnSale(client, pack, currency)
   const inForce = await catalogInForce(client)
   const { rows } = await client.query<{ day: string; orders: string; one_less_in: string | null }>(
-    `select coalesce(sum(amount_minor) filter (where state in ('opening', 'open', 'processing')
-              or (state in ('paid', 'late') and paid_at > business_now() - interval '24 hours')), 0) as day,
+    `select coalesce(sum(amount_minor) filter (where currency = $2
+              and (may_be_paid or paid_at > business_now() - interval '24 hours')), 0) as day,
             count(*) filter (where ordered_at > clock_timestamp() - interval '1 hour') as orders,
             ceil(extract(epoch from min(ordered_at) filter (where ordered_at > clock_timestamp() - interval '1 hour')
               + interval '1 hour' - clock_timestamp())) as one_less_in
-       from checkout where account_id = $1 and kind = 'pack'`,
-    [account],
+       from (
+         select amount_minor, currency, state in ('opening', 'open', 'processing') as may_be_paid, paid_at, ordered_at
+           from checkout where account_id = $1 and kind = 'pack'
+         union all
+         select amount_minor, currency, state in ('charging', 'processing'),
+                case when state = 'succeeded' then ended_at end, claimed_at
+           from top_up_attempt where account_id = $1
+       ) bought`,
+    [account, terms?.currency ?? null],
   )
   const { day = '0', orders = '0', one_less_in: oneLessIn = null } = rows[0] ?? {}
+  const within = inForce && terms && limitsIn(inForce, terms.currency)
+  const limits = within && { ...within, purchaseHourMax: inForce.limits.purchaseHourMax }
   return {
     terms,
-    limits: inForce?.limits,
+    limits,
     day,
     hour: { orders: Number(orders), oneLessIn: Math.max(1, Number(oneLessIn ?? 1)) },
   }
 }
 
-/** Writes an order inside the caller's transaction. */
+/** Writes an order inside the caller's transaction, once. */
 export async function insertPurchase(
   client: Client,
   {
@@ -58,7 +82,8 @@ export async function insertPurchase(
         priceId: terms.priceId,
         amountMinor: BigInt(amountMinor),
         currency: terms.currency,
-      }),
+      })
+      .onConflictDoNothing({ target: checkout.id }),
   )
 }
 

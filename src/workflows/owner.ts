@@ -2,10 +2,11 @@
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client'
 import type { Workflow } from '@temporalio/common'
 import type { Foresight } from '../domain/effect.ts'
-import { customerOf, isFree, orderOf, workflowId } from '../domain/id.ts'
+import { approvalOf, customerOf, isFree, orderOf, toppedUp, workflowId } from '../domain/id.ts'
 import {
   type CommandAnswer,
   type CommandMessage,
+  type DutyInput,
   type PreviewInput,
   type Wake,
   WORKFLOW,
@@ -23,6 +24,8 @@ const WAKE_TIMEOUT_MS = 2_000
 
 function typeOf(owner: string): string {
   if (isFree(owner)) return WORKFLOW.free
+  if (toppedUp(owner) !== undefined) return WORKFLOW.topUp
+  if (approvalOf(owner) !== undefined) return WORKFLOW.approval
   if (customerOf(owner) !== undefined) return WORKFLOW.customer
   return orderOf(owner) === undefined ? WORKFLOW.subscription : WORKFLOW.checkout
 }
@@ -125,4 +128,9 @@ function isPassing(error: unknown): boolean {
     if ('type' in at && at.type === 'AcceptedUpdateCompletedWorkflow') return true
   }
   return false
+}
+
+/** Has a duty run now, beside its schedule. One that is running is not run twice. */
+export async function runDuty({ client, taskQueue }: Reach, duty: DutyInput['duty']): Promise<void> {
+  await client.schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger()
 }
