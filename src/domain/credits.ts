@@ -33,8 +33,7 @@ export function parseCredits(text: string): Exact {
   }
   const amount = new Exact(text)
   if (amount.isZero()) throw new Refusal('credits_invalid', 'an amount of credits must be above zero')
-  if (amount.gt(MOST))
-    throw new Refusal('credits_invalid', `an amount of credits is at most ${CREDITS_MAX}`)
+  if (amount.gt(MOST)) throw new Refusal('credits_invalid', `an amount of credits is at most ${CREDITS_MAX}`)
   return amount
 }
 
