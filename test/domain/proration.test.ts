@@ -51,6 +51,11 @@ describe('law 7: what a proration grants', () => {
     assert.deepEqual(amounts(seats.grants), ['300'])
   })
 
+  it('nothing when no more is paid, though the lines are worth more credits', () => {
+    const even = decide([invoice('in_1', [line('il_1', 'c', -5000), line('il_2', 'b', 5000)])])
+    assert.deepEqual([even.grants, even.settlements[0]?.owed], [[], '0'])
+  })
+
   it('rounded down at 8 places', () => {
     const { grants } = decide([invoice('in_1', [line('il_1', 'b', 1)])])
     assert.deepEqual(amounts(grants), ['0.012'])
@@ -200,6 +205,13 @@ describe('law 7: what a proration does to paid years', () => {
       [6, 7, 8, 9, 10, 11].map((month) => at(month)),
     )
     assert.deepEqual(amounts(grants), ['80'])
+  })
+
+  it('an upgrade in the middle brings no more than the lines are worth, nor than the target’s months', () => {
+    const up = invoice('in_1', [ofYear('il_1', 'b', -25_000), ofYear('il_2', 'c', 50_000)], { paidAt: at(6) })
+    assert.deepEqual(amounts(decide([up], { at: at(6) }).entitlements), Array(6).fill('40'))
+    const dear = invoice('in_2', [ofYear('il_3', 'c', 99_000)], { paidAt: at(6) })
+    assert.deepEqual(amounts(decide([dear], { at: at(6) }).entitlements), Array(6).fill('100'))
   })
 
   it('the first month that is left may be a part of one', () => {
