@@ -31,6 +31,8 @@ import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
 import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
+import { topUpRoutes } from './top-up.ts'
+import { watchTopUps } from './top-up-watch.ts'
 import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookRoutes } from './webhooks.ts'
 
@@ -127,7 +129,9 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   await describeApi(app)
   accountRoutes(app, deps)
   ledgerRoutes(app, deps)
-  spendRoutes(app, deps)
+  const watch = watchTopUps(deps)
+  app.addHook('onClose', () => watch.close())
+  spendRoutes(app, deps, watch)
   holdRoutes(app, deps)
   grantRoutes(app, deps)
   adjustmentRoutes(app, deps)
@@ -136,6 +140,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   subscriptionRoutes(app, deps)
   subscriptionChangeRoutes(app, deps)
   purchaseRoutes(app, deps)
+  topUpRoutes(app, deps, watch)
   commandRoutes(app, deps)
   noticeRoutes(app, deps)
   webhookEndpointRoutes(app, deps)

@@ -23,12 +23,20 @@ export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw
 export type CommandOperation =
   | OwnedOperation
   | 'create'
+  | 'set_top_up'
   | 'adjust'
   | 'update_endpoint'
   | 'rotate_secret'
   | 'resend'
 
-const OWN: CommandOperation[] = ['create', 'adjust', 'update_endpoint', 'rotate_secret', 'resend']
+const OWN: CommandOperation[] = [
+  'create',
+  'set_top_up',
+  'adjust',
+  'update_endpoint',
+  'rotate_secret',
+  'resend',
+]
 
 /** Whether a workflow carries it out. */
 export function isOwned(operation: CommandOperation): operation is OwnedOperation {

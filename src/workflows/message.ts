@@ -11,6 +11,7 @@ export const WORKFLOW = {
   checkout: 'checkout',
   customer: 'customer',
   free: 'free',
+  topUp: 'topUp',
   approval: 'approval',
   duty: 'duty',
   preview: 'preview',
@@ -80,6 +81,9 @@ export type CheckoutInput = EntityInput
 
 /** Arguments of a free plan's workflow. */
 export type FreeInput = EntityInput
+
+/** Arguments of an account's automatic top-up. */
+export type TopUpInput = EntityInput
 
 export type ApprovalInput = EntityInput
 

@@ -10,6 +10,7 @@ import type { FreeActivities } from '../activities/free.ts'
 import type { NotifyActivities } from '../activities/notify.ts'
 import type { PreviewActivities } from '../activities/preview.ts'
 import type { PurchaseActivities } from '../activities/purchase.ts'
+import type { TopUpActivities } from '../activities/top-up.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
 
 /** Every activity says every two seconds that it is alive: one whose worker died is started again this soon. */
@@ -51,6 +52,7 @@ export const subscriptionActivities = proxyActivities<SubscriptionActivities>(en
 export const approvalActivities = proxyActivities<ApprovalActivities>(entity)
 export const changeActivities = proxyActivities<ChangeActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
+export const topUpActivities = proxyActivities<TopUpActivities>(entity)
 export const customerActivities = proxyActivities<CustomerActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)

@@ -168,6 +168,23 @@ describe('two API processes behind a proxy', function () {
         },
       }
     },
+    async '/v1/accounts/{account}/top_up'() {
+      const account = await newAccount('10')
+      await stack.database.owner.query('update account set stripe_customer_id = $2 where id = $1', [
+        account,
+        `cus_${account.slice(4)}`,
+      ])
+      const body = {
+        enabled: true,
+        pack: 'credits_10',
+        threshold: '5',
+        monthly_max_minor: '5000',
+        return_url: 'https://example.com/credits',
+      }
+      // how often it was set going
+      const effects = () => count('top_up, generate_series(1, generation) where account_id = $1', [account])
+      return { path: `/v1/accounts/${account}/top_up`, body, effects }
+    },
     async '/v1/webhook_endpoints'() {
       const url = `https://${randomUUID()}.example/hooks`
       const effects = () => count('webhook_endpoint where url = $1', [url])
