@@ -84,9 +84,10 @@ describe('an approval', function () {
   it('is seen in Temporal while it waits, ends when it is decided, and finds all done when it is started again', async () => {
     const { account, id } = await askFor('4')
     const attributes = await eventually('its search attributes', async () => {
-      const { typedSearchAttributes } = await describeRun(id)
+      // it is started after the answer
+      const run = await describeRun(id).catch(() => undefined)
       const pairs = Object.fromEntries(
-        typedSearchAttributes.getAll().map(({ key: { name }, value }) => [name, value]),
+        (run?.typedSearchAttributes.getAll() ?? []).map(({ key: { name }, value }) => [name, value]),
       )
       return 'PerennialStatus' in pairs && pairs
     })
