@@ -8,6 +8,7 @@ import type { Operation, PreviewInput } from '../workflows/message.ts'
 import { foreseeDecision } from './approval.ts'
 import { foreseeCancel, foreseeChange, foreseeResume, foreseeWithdrawal } from './change.ts'
 import { foreseeCheckout } from './checkout.ts'
+import { foreseePortal } from './customer.ts'
 import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
 import { translated } from './translate.ts'
 
@@ -26,6 +27,7 @@ const FORESEE: Record<Operation, Foresee> = {
   approve: foreseeDecision,
   reject: foreseeDecision,
   change: foreseeChange,
+  portal: foreseePortal,
   resume: foreseeResume,
   withdraw: foreseeWithdrawal,
 }

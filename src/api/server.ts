@@ -29,6 +29,7 @@ import { noticeRoutes } from './notices.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
+import { portalSessionRoutes } from './portal-sessions.ts'
 import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { topUpRoutes } from './top-up.ts'
@@ -139,6 +140,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
   subscriptionChangeRoutes(app, deps)
+  portalSessionRoutes(app, deps)
   purchaseRoutes(app, deps)
   topUpRoutes(app, deps, watch)
   commandRoutes(app, deps)
