@@ -383,5 +383,19 @@ describe('packs of credits, bought through two APIs', function () {
       [`checkout/${id}`],
     )
     assert.equal(rowCount, 1)
+    // a person says that it stays, and nobody need look any more
+    const [{ id: approval } = { id: '' }] = (
+      await stack.database.owner.query<{ id: string }>('select id from approval where account_id = $1', [
+        account,
+      ])
+    ).rows
+    const approved = await stack.call('POST', `/v1/approvals/${approval}/approve`, {})
+    assert.deepEqual([approved.status, approved.body['state']], [200, 'executed'])
+    const after = await stack.database.owner.query(
+      `select 1 from alert where subject = $1 and resolved_at is null`,
+      [`checkout/${id}`],
+    )
+    assert.equal(after.rowCount, 0)
+    assert.equal(await balanceOf(stack, account), '10')
   })
 })
