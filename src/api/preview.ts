@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { businessNow } from '../clock.ts'
-import { DATES, effectsOf, type Foresight, type PlannedDate } from '../domain/effect.ts'
+import { DATES, effectsOf, factsOf, type Foresight, type PlannedDate } from '../domain/effect.ts'
 import { NOTICES } from '../domain/notice.ts'
 import { ENTRY_KINDS } from '../ledger/entry.ts'
 import { type Rehearsal, rehearse } from '../ledger/rehearsal.ts'
@@ -67,7 +67,6 @@ const effectsView = z.object({
 })
 
 const balanceView = z.object({
-  account: z.string(),
   balance: creditsOutput,
   held: creditsOutput,
   available: creditsOutput,
@@ -124,7 +123,6 @@ export const previewView = z
           dates: [],
         },
         balance: {
-          account: EXAMPLE.account,
           balance: '87.5',
           held: '0',
           available: '87.5',
@@ -162,7 +160,7 @@ export async function sendPreview(
   const foresight = await foresee().catch(async (error: unknown) => {
     const refusal = refusalIn(error)
     if (refusal === undefined) throw error
-    return { at: await businessNow(pool), refusal, effects: effectsOf({}), balance: null }
+    return { at: await businessNow(pool), refusal: factsOf(refusal), effects: effectsOf({}), balance: null }
   })
   return reply.code(200).send(viewOf(operation, foresight))
 }

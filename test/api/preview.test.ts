@@ -46,7 +46,6 @@ describe('?dry_run=true', () => {
         dates: [],
       },
       balance: {
-        account,
         balance: '87.5',
         held: '0',
         available: '87.5',

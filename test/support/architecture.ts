@@ -48,6 +48,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/reversal',
     'ledger/gift',
     'ledger/rehearsal',
+    'ledger/overflow',
     'ledger/balance',
     'ledger/entry',
     'store/account',
