@@ -11,7 +11,7 @@ create table webhook_endpoint (
   enabled      boolean not null default true,
   failing_since timestamptz, -- machine time; null: the last delivery arrived, or there was none yet
   delivered_at timestamptz,  -- machine time of the last that arrived
-  created_at   timestamptz not null default clock_timestamp(),
+  created_at   timestamptz not null default date_trunc('milliseconds', clock_timestamp()),
   check ((old_secret is null) = (old_until is null))
 );
 create index webhook_endpoint_by_age on webhook_endpoint (created_at desc, id desc);
@@ -51,7 +51,7 @@ create table notice_delivery (
   state           text not null default 'pending'
                   check (state in ('pending', 'sending', 'delivered', 'failed', 'in_doubt', 'skipped')),
   attempts        integer not null default 0,  -- since it was last asked for
-  asked_at        timestamptz not null default clock_timestamp(), -- by its notice, or by a person, again
+  asked_at        timestamptz not null default date_trunc('milliseconds', clock_timestamp()), -- by its notice, or by a person, again
   next_attempt_at timestamptz not null default clock_timestamp(),
   lease           uuid,
   leased_until    timestamptz,
@@ -67,6 +67,8 @@ create index notice_delivery_due on notice_delivery (target, next_attempt_at) wh
 create index notice_delivery_sending on notice_delivery (leased_until) where state = 'sending';
 create index notice_delivery_of_endpoint on notice_delivery (endpoint_id, asked_at desc, id desc)
   where endpoint_id is not null;
+create index notice_delivery_trouble on notice_delivery (state, asked_at desc, id desc)
+  where state in ('failed', 'in_doubt');
 
 revoke execute on function notice_id(text, text), delivery_id(text, text) from public;
 grant execute on function notice_id(text, text), delivery_id(text, text) to perennial_service;

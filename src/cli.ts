@@ -9,10 +9,12 @@ import { type Config, readConfig } from './config.ts'
 import { inWords, termsInWords } from './domain/catalog-words.ts'
 import { INVARIANTS, violations } from './ledger/invariant.ts'
 import { createApiKey, listApiKeys, revokeApiKey, type Scope, SCOPES } from './store/api-key.ts'
+import { listOpenAlerts, resolveAlert } from './store/alert.ts'
 import { connect, type Pool } from './store/connect.ts'
 import { parkedEvents, unparkEvent } from './store/inbox.ts'
 import { migrate } from './store/migrate.ts'
 import { catalogInForce, listOnSale } from './store/price-list.ts'
+import { listStrays } from './store/stray.ts'
 import { stripeClient } from './stripe/gateway.ts'
 import { createPriceGateway } from './stripe/price.ts'
 
@@ -95,6 +97,42 @@ inbox
     withPool(async (pool) => {
       if (!(await unparkEvent(pool, event))) fail(`there is no parked event ${event}`)
       say(`${event} will be tried again within half a minute`)
+    }),
+  )
+
+const alerts = program.command('alert').description('what a person must look at')
+alerts
+  .command('list')
+  .description('list what is open, oldest first')
+  .action(() =>
+    withPool(async (pool) => {
+      const open = await listOpenAlerts(pool, 1_000)
+      if (open.length === 0) say('none')
+      for (const { kind, subject, detail, times, raisedAt } of open)
+        say(`${raisedAt.toISOString()}  ${kind}  ${subject}  ${times} ×  ${detail}`)
+    }),
+  )
+alerts
+  .command('close <kind> <subject>')
+  .description('somebody has seen to it; it is raised again when it is found again (writes)')
+  .action((kind: string, subject: string) =>
+    withPool(async (pool) => {
+      if (!(await resolveAlert(pool, kind, subject))) fail(`no alert ${kind} about ${subject} is open`)
+      say('closed')
+    }),
+  )
+
+program
+  .command('strays')
+  .description(
+    'objects in Stripe that belong to no account: foreign ones, and orphans that name what is not here',
+  )
+  .action(() =>
+    withPool(async (pool) => {
+      const found = await listStrays(pool, 1_000)
+      if (found.length === 0) say('none')
+      for (const { id, kind, standing, named, lastAt } of found)
+        say(`${lastAt.toISOString()}  ${standing}  ${kind}  ${id}${named === null ? '' : `  names ${named}`}`)
     }),
   )
 

@@ -35,6 +35,13 @@ export type Config = {
   /** Origin of a Stripe sandbox that another process runs; only ever with a test key. */
   stripeApiUrl?: string
   catalogFile?: string
+  /** What customers know the product by: the sender's name in e-mails. */
+  productName: string
+  /** smtp:// or smtps://. Unset: no e-mail is sent; in the sandbox, its own mailbox gets them. */
+  smtpUrl?: string
+  /** The sender of e-mails. */
+  mailFrom?: string
+  mailSandboxPort: number
   logLevel: LogLevel
   production: boolean
 }
@@ -126,6 +133,29 @@ const VARIABLES = {
       .optional(),
     'http://host:port of a Stripe sandbox',
   ],
+  PRODUCT_NAME: [
+    z
+      .string()
+      .regex(/^[^\p{C}]{1,60}$/u)
+      .default('Perennial'),
+    'at most 60 characters, on one line',
+  ],
+  SMTP_URL: [
+    z
+      .string()
+      .regex(/^smtps?:\/\/[^\s/]+\/?$/)
+      .refine((text) => URL.canParse(text))
+      .optional(),
+    'smtp://user:password@host:port or smtps://…',
+  ],
+  MAIL_FROM: [
+    z
+      .string()
+      .regex(/^(?:[^<>@\p{C}]+ <[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/u)
+      .optional(),
+    'an address, or Name <address>',
+  ],
+  MAIL_SANDBOX_PORT: [port(12_525), 'a port, 1 to 65535'],
   STRIPE_SANDBOX_PORT: [port(12_111), 'a port, 1 to 65535'],
   LOG_LEVEL: [z.enum(LOG_LEVELS).default('info'), `one of ${LOG_LEVELS.join(', ')}`],
   NODE_ENV: [z.string().default('development'), 'production, or anything else'],
@@ -184,6 +214,10 @@ function relations(values: Partial<Values>, given: (name: keyof Values) => boole
       'STRIPE_SECRET_KEY: expected beside STRIPE_WEBHOOK_SECRET; without a key the sandbox makes its own secret',
     ],
     [
+      given('SMTP_URL') && !given('MAIL_FROM'),
+      'MAIL_FROM: expected beside SMTP_URL, or e-mails have no sender',
+    ],
+    [
       given('DATABASE_OWNER_URL') && !given('DATABASE_URL'),
       'DATABASE_URL: expected beside DATABASE_OWNER_URL; the service must not run as the owner',
     ],
@@ -202,6 +236,7 @@ function sharedPorts(values: Partial<Values>, given: (name: keyof Values) => boo
     ...(given('DATABASE_URL') ? [] : (['POSTGRES_PORT'] as const)),
     ...(given('TEMPORAL_ADDRESS') ? [] : (['TEMPORAL_PORT', 'TEMPORAL_UI_PORT'] as const)),
     ...(given('STRIPE_SECRET_KEY') ? [] : (['STRIPE_SANDBOX_PORT'] as const)),
+    ...(given('STRIPE_SECRET_KEY') || given('SMTP_URL') ? [] : (['MAIL_SANDBOX_PORT'] as const)),
   ]
   return wanted.flatMap((name, index) => {
     const earlier = wanted
@@ -230,6 +265,10 @@ function toConfig(values: Values, env: Record<string, string | undefined>): Conf
     stripeWebhookSecrets: values.STRIPE_WEBHOOK_SECRET ?? [],
     stripeSandboxPort: values.STRIPE_SANDBOX_PORT,
     ...(values.STRIPE_API_URL && { stripeApiUrl: values.STRIPE_API_URL }),
+    productName: values.PRODUCT_NAME,
+    ...(values.SMTP_URL && { smtpUrl: values.SMTP_URL }),
+    ...(values.MAIL_FROM && { mailFrom: values.MAIL_FROM }),
+    mailSandboxPort: values.MAIL_SANDBOX_PORT,
     ...(values.PERENNIAL_CATALOG && { catalogFile: resolve(values.PERENNIAL_CATALOG) }),
     logLevel: values.LOG_LEVEL,
     production: values.NODE_ENV === 'production',

@@ -12,9 +12,11 @@ import {
 import type { Logger } from 'pino'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
+import { createCustomerActivities } from './activities/customer.ts'
 import { createDriftActivities } from './activities/drift.ts'
 import { createDutyActivities } from './activities/duty.ts'
 import { createFreeActivities } from './activities/free.ts'
+import { createNotifyActivities } from './activities/notify.ts'
 import { createPreviewActivities } from './activities/preview.ts'
 import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
@@ -96,8 +98,10 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
         ...createPurchaseActivities({ pool, purchases }),
+        ...createCustomerActivities({ pool, gateway }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
+        ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
         ...createPreviewActivities({ pool, gateway }),
       },
       ...WORKER_OPTIONS,
@@ -152,6 +156,11 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     await end()
     throw error
   }
+}
+
+/** How notices leave the house. */
+function outboundOf({ productName: product, smtpUrl: url, mailFrom: from }: Config) {
+  return { product, smtp: url === undefined || from === undefined ? undefined : { url, from } }
 }
 
 function reachable(config: Config): { databaseUrl: string; temporalAddress: string } {

@@ -39,6 +39,8 @@ describe('the architecture', () => {
       ['table', 'src/ledger/a.ts', "import { insert } from '../store/inbox.ts'"],
       ['table', 'src/store/a.ts', "import { spend } from '../ledger/spend.ts'"],
       ['table', 'src/stripe/a.ts', "import { connect } from '../store/connect.ts'"],
+      ['table', 'src/outbound/a.ts', "import { connect } from '../store/connect.ts'"],
+      ['table', 'src/api/a.ts', "import { openSmtp } from '../outbound/smtp.ts'"],
       ['table', 'src/activities/a.ts', "import { subscription } from '../workflows/subscription.ts'"],
       ['table', 'src/workflows/a.ts', "import { createActivities } from '../activities/subscription.ts'"],
       ['table', 'src/workflows/a.ts', "import { type A } from '../activities/subscription.ts'"],

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { findKeyHolder } from '../src/store/api-key.ts'
+import { raiseAlert } from '../src/store/alert.ts'
+import { noteStray } from '../src/store/stray.ts'
 import { createDatabase, type TestDatabase } from './support/postgres.ts'
 
 const PROGRAM = fileURLToPath(new URL('../bin/perennial.mjs', import.meta.url))
 
-describe('perennial key', function () {
+describe('the perennial command', function () {
   this.timeout(60_000)
   let database: TestDatabase
   before(async () => {
@@ -15,13 +17,15 @@ describe('perennial key', function () {
   after(() => database.drop())
 
   /** Runs the command line on the test's database. */
-  const perennial = (...args: string[]) =>
+  const run = (...args: string[]) =>
     new Promise<{ code: unknown; out: string; err: string }>((resolve) => {
       const env = { ...process.env, DATABASE_URL: database.ownerUrl }
-      execFile(process.execPath, [PROGRAM, 'key', ...args], { env }, (error, out, err) =>
+      execFile(process.execPath, [PROGRAM, ...args], { env }, (error, out, err) =>
         resolve({ code: error?.code ?? 0, out: out.trim(), err }),
       )
     })
+
+  const perennial = (...args: string[]) => run('key', ...args)
 
   it('makes, lists and revokes keys with the scopes that were chosen', async () => {
     const made = await perennial(
@@ -56,5 +60,16 @@ describe('perennial key', function () {
     for (const args of wrong) assert.equal((await perennial('create', ...args)).code, 1, args.join(' '))
     const { rows } = await database.owner.query(`select count(*)::int as many from api_key where name = 'x'`)
     assert.equal(rows[0].many, 0)
+  })
+
+  it('lists what a person must look at, and closes it', async () => {
+    await raiseAlert(database.pool, 'catalog_drift', 'tier_1.month.v1', 'archived')
+    await noteStray(database.pool, { id: 'sub_1', kind: 'subscription', named: 'acc_gone' })
+    assert.match((await run('alert', 'list')).out, /catalog_drift {2}tier_1.month.v1 {2}1 × {2}archived/)
+    assert.match((await run('strays')).out, /orphan {2}subscription {2}sub_1 {2}names acc_gone/)
+    assert.equal((await run('alert', 'close', 'catalog_drift', 'tier_1.month.v1')).code, 0)
+    const again = await run('alert', 'close', 'catalog_drift', 'tier_1.month.v1')
+    assert.equal(again.code, 1)
+    assert.match(again.err, /no alert catalog_drift about tier_1.month.v1 is open/)
   })
 })

@@ -6,7 +6,7 @@ import { type Foresight, foresightOf, refusalOutcome } from '../domain/effect.ts
 import { decideOpening, soldBy } from '../domain/opening.ts'
 import { readAccount } from '../store/account.ts'
 import { readKept } from '../domain/plan.ts'
-import { keepCheckout, keepSession, readOpening, readOrder, tieCustomer } from '../store/checkout-state.ts'
+import { keepCheckout, keepSession, readOpening, readOrder } from '../store/checkout-state.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
@@ -18,6 +18,7 @@ import type { CheckoutFacts, Gateway } from '../stripe/gateway.ts'
 import type { PurchaseGateway } from '../stripe/purchase.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
+import { withCustomer } from './customer.ts'
 import { observePurchase } from './purchase.ts'
 import { refusalOf, translated } from './translate.ts'
 
@@ -64,15 +65,13 @@ export function createCheckoutActivities({ pool, gateway, purchases, reach }: Ch
       }
       let session: CheckoutFacts
       try {
-        const customer =
-          opening.customer ??
-          (await tieCustomer(pool, account, await gateway.createCustomer(account, opening)))
         const { price, quantity, savesMethod, expiresAt } = decision
-        const page = { order, account, customer, price, successUrl, cancelUrl, expiresAt }
-        session =
-          decision.kind === 'pack'
-            ? await purchases.openPage({ ...page, quantity, savesMethod })
-            : await gateway.openCheckout(page)
+        session = await withCustomer({ pool, gateway }, account, opening, (customer) => {
+          const page = { order, account, customer, price, successUrl, cancelUrl, expiresAt }
+          return decision.kind === 'pack'
+            ? purchases.openPage({ ...page, quantity, savesMethod })
+            : gateway.openCheckout(page)
+        })
       } catch (error) {
         const refusal = refusalOf(error)
         if (refusal === undefined) throw error

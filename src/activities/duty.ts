@@ -5,7 +5,8 @@ import { pendingCommands } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
 import { ownersWithDeadline, recorded } from '../store/duty.ts'
 import { dueEvents, markSignalled } from '../store/inbox.ts'
-import { forgetCommands, forgetDutyRuns } from '../store/retention.ts'
+import { noteStray } from '../store/stray.ts'
+import { forgetCommands, forgetDutyRuns, forgetNotices } from '../store/retention.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { adoptOwner, type Reach, sendCommand, wakeOwner } from '../workflows/owner.ts'
 import { translated } from './translate.ts'
@@ -68,13 +69,18 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
           after = last
         }
         let listed = 0
-        for await (const { id, customer, account } of gateway.liveSubscriptions()) {
+        let strays = 0
+        for await (const { id, customer, account, order } of gateway.liveSubscriptions()) {
           heartbeat()
-          if ((await findAccount(pool, { customer, metadata: account })) === null) continue
+          if ((await findAccount(pool, { customer, metadata: account })) === null) {
+            await noteStray(pool, { id, kind: 'subscription', named: account ?? order })
+            strays += 1
+            continue
+          }
           await adoptOwner(reach, id)
           listed += 1
         }
-        return { owners, listed }
+        return { owners, listed, strays }
       }),
 
     /** Deletes what is older than it is kept for, in batches, so that nobody waits for a lock for long. */
@@ -82,6 +88,7 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
       recorded(pool, 'clean', async () => ({
         commands: await inBatches((limit) => forgetCommands(pool, limit)),
         duty_runs: await inBatches((limit) => forgetDutyRuns(pool, limit)),
+        notices: await inBatches((limit) => forgetNotices(pool, limit)),
       })),
   })
 }

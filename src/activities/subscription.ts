@@ -17,6 +17,7 @@ import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror } from '../store/mirror.ts'
 import { writePayment } from '../store/payment.ts'
+import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
 import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
@@ -38,6 +39,8 @@ export interface SubscriptionSight {
   at: Instant
   /** null: Stripe has no such subscription */
   observation: Observation | null
+  /** what Stripe has, and no account of ours */
+  stray?: Stray
   /** events that were there before the observation, so that it has seen what they told */
   events: string[]
 }
@@ -58,6 +61,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         return {
           at,
           events,
+          stray: { id, kind: 'subscription', named: facts.account ?? facts.order },
           observation: { at, subscription, invoices: [], terms: {}, known: [], pending: [] },
         }
       }
@@ -116,6 +120,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
           })
         }
         await settle(client, input.events)
+        await forgetStray(client, mirror.id)
         // whichever run raised it: what was wrong is right again
         if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
         const due = isPaidFor(mirror.status)
@@ -128,8 +133,12 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       return { role }
     },
 
-    async settleEvents({ events }: { events: string[] }): Promise<void> {
-      await settle(pool, events)
+    /** What it told of is none of ours: written down, and done with. */
+    async settleEvents({ events, stray }: { events: string[]; stray?: Stray | undefined }): Promise<void> {
+      await transaction(pool, async (client) => {
+        if (stray !== undefined) await noteStray(client, stray)
+        await settle(client, events)
+      })
     },
 
     /** Carries out a cancel command once: its row keeps the answer. */

@@ -88,7 +88,9 @@ export function spendNamed(id: string): { account: string; seq: string } | undef
 
 /** Idempotency keys of Stripe calls: the thing to be made, so that a retry by anybody makes it once. */
 export const stripeKey = {
-  customer: (account: string) => `perennial:customer:${account}`,
+  /** The account's first customer, or the one that follows as many deleted ones. */
+  customer: (account: string, ordinal: number) =>
+    ordinal === 1 ? `perennial:customer:${account}` : `perennial:customer:${account}:${ordinal}`,
   checkout: (order: string) => `perennial:checkout:${order}`,
   product: (product: string) => `perennial:product:${product}`,
   price: (lookupKey: string) => `perennial:price:${lookupKey}`,
@@ -120,6 +122,7 @@ export const workflowId = {
   subscription: (subscription: string) => subscription,
   checkout: (order: string) => `checkout/${order}`,
   approval: (approval: string) => `approval/${approval}`,
+  customer: (customer: string) => `customer/${customer}`,
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
   duty: (name: string, taskQueue = 'perennial') =>
     taskQueue === 'perennial' ? `duty/${name}` : `duty/${name}@${taskQueue}`,
@@ -140,4 +143,9 @@ export function orderOf(owner: string): string | undefined {
 /** The approval that an approval workflow's id names, if it is one. */
 export function approvalOf(owner: string): string | undefined {
   return owner.startsWith('approval/') ? owner.slice('approval/'.length) : undefined
+}
+
+/** The customer in Stripe that a customer workflow's id names, if it is one. */
+export function customerOf(owner: string): string | undefined {
+  return owner.startsWith('customer/') ? owner.slice('customer/'.length) : undefined
 }

@@ -67,7 +67,7 @@ export async function requireAccount(database: Queryable, id: string): Promise<A
 }
 
 /**
- * Finds whose a Stripe object is: the account that its customer is tied to, or else the one that its metadata names.
+ * Finds whose a Stripe object is: the account that its customer is or was tied to, or else the one its metadata names.
  * @returns null when it is nobody's of ours
  */
 export async function findAccount(
@@ -75,8 +75,9 @@ export async function findAccount(
   named: { customer: string | null; metadata: string | null },
 ): Promise<string | null> {
   const { rows } = await database.query<{ id: string }>(
-    `select id from account where stripe_customer_id = $1 or id = $2
-      order by (stripe_customer_id is not distinct from $1) desc limit 1`,
+    `select account_id as id from stripe_customer where id = $1
+     union all
+     select id from account where id = $2 and not exists (select from stripe_customer where id = $1)`,
     [named.customer, named.metadata],
   )
   return rows[0]?.id ?? null

@@ -1,5 +1,5 @@
 /** What a person must look at. One open alert a kind and subject; raising it again counts. Never personal data. */
-import { and, count, eq, isNull, notInArray, sql } from 'drizzle-orm'
+import { and, asc, count, eq, isNull, notInArray, sql } from 'drizzle-orm'
 import type { Queryable } from './connect.ts'
 import { alert, orm, run } from './schema.ts'
 
@@ -26,14 +26,15 @@ export async function raiseAlert(
   )
 }
 
-/** Closes an open alert. Nothing happens when there is none. */
-export async function resolveAlert(database: Queryable, kind: string, subject: string): Promise<void> {
-  await run(
+/** Closes an open alert. Nothing happens when there is none. @returns whether there was one */
+export async function resolveAlert(database: Queryable, kind: string, subject: string): Promise<boolean> {
+  const { rowCount } = await run(
     orm(database)
       .update(alert)
       .set({ resolvedAt: sql`clock_timestamp()` })
       .where(and(eq(alert.kind, kind), eq(alert.subject, subject), isNull(alert.resolvedAt))),
   )
+  return rowCount === 1
 }
 
 /** Closes every open alert of a kind but those about these subjects. */
@@ -43,6 +44,19 @@ export async function resolveAlertsBut(database: Queryable, kind: string, subjec
       .update(alert)
       .set({ resolvedAt: sql`clock_timestamp()` })
       .where(and(eq(alert.kind, kind), notInArray(alert.subject, subjects), isNull(alert.resolvedAt))),
+  )
+}
+
+/** What is open, oldest first. */
+export async function listOpenAlerts(database: Queryable, limit: number) {
+  const { kind, subject, detail, times, raisedAt } = alert
+  return run(
+    orm(database)
+      .select({ kind, subject, detail, times, raisedAt })
+      .from(alert)
+      .where(isNull(alert.resolvedAt))
+      .orderBy(asc(raisedAt), asc(alert.id))
+      .limit(limit),
   )
 }
 

@@ -67,15 +67,6 @@ export async function readOpening(database: Queryable, order: string): Promise<O
   return { ...rest, successUrl: success_url, cancelUrl: cancel_url, savesMethod: saves_method }
 }
 
-/** Ties an account to its customer in Stripe, once, and answers the one it is tied to. */
-export async function tieCustomer(database: Queryable, account: string, customer: string): Promise<string> {
-  const { rows } = await database.query<{ stripe_customer_id: string }>(
-    'update account set stripe_customer_id = coalesce(stripe_customer_id, $2) where id = $1 returning stripe_customer_id',
-    [account, customer],
-  )
-  return rows[0]?.stripe_customer_id ?? customer
-}
-
 /** Notes the page that was opened. */
 export async function keepSession(
   database: Queryable,

@@ -2,7 +2,7 @@
  * Personal data, in this table and nowhere else (law 13). Plain SQL with parameters; nothing here is logged, and no
  * other table may copy from it, but for what was answered word for word (`reply.ts`), which is erased with it.
  */
-import type { Client } from './connect.ts'
+import type { Client, Queryable } from './connect.ts'
 import type { Texts } from './schema.ts'
 
 /** Who an account belongs to, as the product that uses us describes it. */
@@ -33,4 +33,13 @@ export async function insertCustomer(
     [input.externalId],
   )
   return rows[0]?.account_id ?? 'unknown'
+}
+
+/** Where e-mail goes, by account; those without an address are left out. Read when something is sent, kept nowhere. */
+export async function readAddresses(database: Queryable, accounts: string[]): Promise<Map<string, string>> {
+  const { rows } = await database.query<{ account_id: string; email: string }>(
+    'select account_id, email from customer where account_id = any($1) and email is not null',
+    [accounts],
+  )
+  return new Map(rows.map((row) => [row.account_id, row.email]))
 }

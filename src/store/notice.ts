@@ -2,7 +2,9 @@
  * The outbox: a notice is written in the transaction of what it tells, with a delivery for each who is told. Who sends
  * them is `activities/notify.ts`; what becomes of a delivery is in `delivery.ts`. Rows hold ids and amounts, no address.
  */
-import { isEmailed, NOTICES, type PlannedNotice } from '../domain/notice.ts'
+import { Refusal } from '../domain/error.ts'
+import { isEmailed, type NoticeKind, NOTICES, type PlannedNotice } from '../domain/notice.ts'
+import type { NoticeFacts } from '../domain/notice-view.ts'
 import type { Queryable } from './connect.ts'
 
 /**
@@ -37,4 +39,51 @@ export async function writeNotice(client: Queryable, notice: PlannedNotice): Pro
     ],
   )
   return rows[0]?.fresh ?? false
+}
+
+export interface NoticeRow {
+  id: string
+  account_id: string
+  kind: NoticeKind
+  event: string
+  cause: Record<string, string>
+  data: Record<string, string | null>
+  created_at: Date
+}
+
+/** The columns of `noticeOf`, of a table that the query calls `n`. */
+export const NOTICE_FIELDS = 'n.id, n.account_id, n.kind, n.event, n.cause, n.data, n.created_at'
+
+export function noticeOf(row: NoticeRow): NoticeFacts {
+  const { id, account_id: account, kind, event, cause, data, created_at: createdAt } = row
+  return { id, account, kind, event, cause, data, createdAt }
+}
+
+/** Reads a notice. @throws Refusal `notice_not_found` */
+export async function requireNotice(database: Queryable, id: string): Promise<NoticeFacts> {
+  const { rows } = await database.query<NoticeRow>(`select ${NOTICE_FIELDS} from notice n where n.id = $1`, [
+    id,
+  ])
+  if (rows[0] === undefined) throw new Refusal('notice_not_found', `there is no notice ${id}`)
+  return noticeOf(rows[0])
+}
+
+/** Notices, newest first. */
+export async function listNotices(
+  database: Queryable,
+  page: {
+    limit: number
+    after?: { at: string; id: string } | undefined
+    account?: string | undefined
+    kind?: NoticeKind | undefined
+  },
+): Promise<NoticeFacts[]> {
+  const { rows } = await database.query<NoticeRow>(
+    `select ${NOTICE_FIELDS} from notice n
+      where ($1::text is null or n.account_id = $1) and ($2::text is null or n.kind = $2)
+        and ($3::timestamptz is null or (n.created_at, n.id) < ($3, $4))
+      order by n.created_at desc, n.id desc limit $5`,
+    [page.account ?? null, page.kind ?? null, page.after?.at ?? null, page.after?.id ?? null, page.limit],
+  )
+  return rows.map(noticeOf)
 }

@@ -32,6 +32,25 @@ export function forgetDutyRuns(database: Queryable, limit: number): Promise<numb
   )
 }
 
+/**
+ * Notices stay this many days, with what became of their deliveries: longer than anything tells about the same fact
+ * again, because their rows are what it is known by. What still waits to be sent stays until it was.
+ */
+export const NOTICE_DAYS = 400
+
+/** Deletes up to `limit` notices that are over, with their deliveries. @returns how many */
+export async function forgetNotices(database: Queryable, limit: number): Promise<number> {
+  const { rowCount } = await database.query(
+    `delete from notice where id in (
+       select id from notice n
+        where recorded_at < clock_timestamp() - $1 * interval '1 day'
+          and not exists (select from notice_delivery d where d.notice_id = n.id and d.finished_at is null)
+        order by recorded_at limit $2)`,
+    [NOTICE_DAYS, limit],
+  )
+  return rowCount ?? 0
+}
+
 async function forget(database: Queryable, sql: string, limit: number): Promise<number> {
   const { rowCount } = await database.query(sql, [RETENTION_DAYS, limit])
   return rowCount ?? 0

@@ -114,6 +114,10 @@ function ownerOf(type: string, object: Fields): string | null {
       ? workflowId.checkout(order)
       : null
   }
+  if (type === 'customer.deleted') {
+    const customer = asId(object['id'])
+    return customer?.startsWith('cus_') === true ? workflowId.customer(customer) : null
+  }
   if (type.startsWith('customer.subscription.')) return subscriptionOwner(object['id'])
   if (type.startsWith('invoice.')) {
     return subscriptionOwner(asFields(asFields(object['parent'])['subscription_details'])['subscription'])

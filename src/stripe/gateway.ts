@@ -80,9 +80,16 @@ export function createGateway(stripe: Stripe) {
         yield subscriptionFacts(subscription)
     },
 
+    /** Whether Stripe has this customer: not when it was deleted, and not when it never was. */
+    async hasCustomer(id: string): Promise<boolean> {
+      const found = await unlessMissing(stripe.customers.retrieve(id))
+      return found !== undefined && !found.deleted
+    },
+
     /** Makes the account's customer, once. Personal data goes to Stripe and is kept nowhere on the way. */
     async createCustomer(
       account: string,
+      ordinal: number,
       person: { email: string | null; name: string | null },
     ): Promise<string> {
       const customer = await stripe.customers.create(
@@ -91,7 +98,7 @@ export function createGateway(stripe: Stripe) {
           ...(person.email === null ? {} : { email: person.email }),
           ...(person.name === null ? {} : { name: person.name }),
         },
-        { idempotencyKey: stripeKey.customer(account) },
+        { idempotencyKey: stripeKey.customer(account, ordinal) },
       )
       return customer.id
     },
@@ -133,6 +140,15 @@ export function createGateway(stripe: Stripe) {
       )
     },
   }
+}
+
+/** Whether Stripe refused because it has no such customer: it was deleted. */
+export function lacksCustomer(error: unknown): boolean {
+  return (
+    error instanceof Stripe.errors.StripeError &&
+    error.code === 'resource_missing' &&
+    error.param === 'customer'
+  )
 }
 
 /** What Stripe answers; undefined when it has none of that id. */

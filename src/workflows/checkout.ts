@@ -4,10 +4,11 @@ import { decideCheckout } from '../domain/checkout.ts'
 import { orderOf } from '../domain/id.ts'
 import { live, type Pass } from './entity.ts'
 import { ATTRIBUTE, type CheckoutInput, openUpdate } from './message.ts'
-import { checkoutActivities } from './proxy.ts'
+import { checkoutActivities, subscriptionActivities } from './proxy.ts'
 import { purchasePass } from './purchase.ts'
 
 const { openCheckout, observeCheckout, applyCheckout } = checkoutActivities
+const { settleEvents } = subscriptionActivities
 
 export async function checkout(input: CheckoutInput): Promise<void> {
   const order = orderOf(workflowInfo().workflowId) ?? ''
@@ -23,6 +24,8 @@ async function pass(id: string): Promise<Pass> {
   const { observation, purchase, events, at } = await observeCheckout({ order: id })
   if (purchase !== undefined) return (await purchasePass(purchase, events)) ?? (await pass(id))
   if (observation === null) {
+    // a page of ours whose order is not here: a person must explain it, and its events are done with
+    await settleEvents({ events, stray: { id, kind: 'checkout', named: id } })
     return {
       at,
       deadline: null,

@@ -9,6 +9,7 @@ import { defineSignal, defineUpdate } from '@temporalio/workflow'
 export const WORKFLOW = {
   subscription: 'subscription',
   checkout: 'checkout',
+  customer: 'customer',
   free: 'free',
   duty: 'duty',
   preview: 'preview',
@@ -75,7 +76,7 @@ export type CheckoutInput = EntityInput
 export type FreeInput = EntityInput
 
 export interface DutyInput {
-  duty: 'sweep' | 'adopt' | 'drift' | 'clean'
+  duty: 'sweep' | 'adopt' | 'drift' | 'clean' | 'notify'
 }
 
 /** Asks what a command would do. Ids and codes only, as in every history. */

@@ -1,9 +1,11 @@
 /** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
 import { proxyActivities } from '@temporalio/workflow'
 import type { CheckoutActivities } from '../activities/checkout.ts'
+import type { CustomerActivities } from '../activities/customer.ts'
 import type { DriftActivities } from '../activities/drift.ts'
 import type { DutyActivities } from '../activities/duty.ts'
 import type { FreeActivities } from '../activities/free.ts'
+import type { NotifyActivities } from '../activities/notify.ts'
 import type { PreviewActivities } from '../activities/preview.ts'
 import type { PurchaseActivities } from '../activities/purchase.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
@@ -45,7 +47,8 @@ const asking = {
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
+export const customerActivities = proxyActivities<CustomerActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
+export const dutyActivities = proxyActivities<DutyActivities & DriftActivities & NotifyActivities>(batch)
 export const previewActivities = proxyActivities<PreviewActivities>(asking)
-export const dutyActivities = proxyActivities<DutyActivities & DriftActivities>(batch)

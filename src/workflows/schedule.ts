@@ -4,8 +4,12 @@ import { workflowId } from '../domain/id.ts'
 import { type DutyInput, WORKFLOW } from './message.ts'
 
 /** Every duty: how often it runs. One that is still running is not started twice. */
-export const DUTIES: { duty: DutyInput['duty']; every: '30 seconds' | '10 minutes' | '1 hour' }[] = [
+export const DUTIES: {
+  duty: DutyInput['duty']
+  every: '10 seconds' | '30 seconds' | '10 minutes' | '1 hour'
+}[] = [
   { duty: 'sweep', every: '30 seconds' },
+  { duty: 'notify', every: '10 seconds' },
   { duty: 'adopt', every: '10 minutes' },
   { duty: 'drift', every: '1 hour' },
   { duty: 'clean', every: '1 hour' },

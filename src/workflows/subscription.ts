@@ -21,11 +21,11 @@ export async function subscription(input: SubscriptionInput): Promise<void> {
 }
 
 async function pass(id: string, granted: GrantStep[]): Promise<Pass> {
-  const { observation, events, at } = await observeSubscription({ subscription: id })
+  const { observation, events, at, stray } = await observeSubscription({ subscription: id })
   const plan = observation === null ? undefined : decideSubscription(observation)
   if (plan === undefined) {
     // Nothing of ours: its events are done with, and so is the run.
-    await settleEvents({ events })
+    await settleEvents({ events, stray })
     const details =
       observation === null ? 'Stripe has no such subscription.' : 'It belongs to no account of ours.'
     return { at, deadline: null, over: true, turn: null, attention: null, details, attributes: [] }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createAccount, findAccount } from '../../src/store/account.ts'
+import { customerTie, tieCustomer, untieCustomer } from '../../src/store/stripe-customer.ts'
 import { transaction } from '../../src/store/connect.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
@@ -12,7 +13,7 @@ describe('finding whose a Stripe object is', () => {
         createAccount(client, id, { externalId: null, email: null, name: null, metadata: {} }),
       )
     }
-    await database.owner.query(`update account set stripe_customer_id = 'cus_1' where id = 'acc_tied'`)
+    await tieCustomer(database.pool, 'acc_tied', { customer: 'cus_1', ordinal: 1 })
   })
   after(() => database.drop())
 
@@ -29,4 +30,33 @@ describe('finding whose a Stripe object is', () => {
       assert.equal(await findAccount(database.pool, { customer, metadata }), found)
     })
   }
+})
+
+describe('the customer of an account in Stripe', () => {
+  let database: TestDatabase
+  before(async () => {
+    database = await createDatabase()
+    await database.owner.query(`insert into account (id) values ('acc_1'), ('acc_2')`)
+  })
+  after(() => database.drop())
+
+  it('is one, also when two make it at once', async () => {
+    const first = await customerTie(database.pool, 'acc_1')
+    assert.deepEqual(first, { customer: null, ordinal: 1 })
+    const tied = await Promise.all(
+      ['cus_a', 'cus_b'].map((customer) => tieCustomer(database.pool, 'acc_1', { customer, ordinal: 1 })),
+    )
+    assert.equal(tied[0], tied[1])
+    assert.deepEqual(await customerTie(database.pool, 'acc_1'), { customer: tied[0], ordinal: 1 })
+  })
+
+  it('that was deleted is followed by another under another key, and still finds its account', async () => {
+    const { customer } = await customerTie(database.pool, 'acc_1')
+    assert.equal(await untieCustomer(database.pool, customer ?? ''), 'acc_1')
+    assert.equal(await untieCustomer(database.pool, customer ?? ''), undefined)
+    assert.deepEqual(await customerTie(database.pool, 'acc_1'), { customer: null, ordinal: 2 })
+    await tieCustomer(database.pool, 'acc_1', { customer: 'cus_new', ordinal: 2 })
+    for (const each of [customer, 'cus_new'])
+      assert.equal(await findAccount(database.pool, { customer: each, metadata: 'acc_2' }), 'acc_1')
+  })
 })

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict'
-import { forgetCommands, forgetDutyRuns, RETENTION_DAYS } from '../../src/store/retention.ts'
+import {
+  forgetCommands,
+  forgetDutyRuns,
+  forgetNotices,
+  NOTICE_DAYS,
+  RETENTION_DAYS,
+} from '../../src/store/retention.ts'
+import { openAccount } from '../support/ledger.ts'
+import { tell } from '../support/outbox.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 describe('ageing out', () => {
@@ -37,6 +45,28 @@ describe('ageing out', () => {
     assert.equal(await forgetCommands(database.pool, 10), 0)
     assert.deepEqual(await left('id', 'command'), ['cmd_waits', 'cmd_young'])
     assert.deepEqual(await left('command_id', 'reply'), ['cmd_young'])
+  })
+
+  it('takes notices with their deliveries, and keeps what still waits to be sent for ever', async () => {
+    const account = await openAccount(database)
+    const [old, young] = [await tell(database, account, 'old'), await tell(database, account, 'young')]
+    const waits = await tell(database, account, 'waits')
+    for (const [id, hours] of [
+      [old, -1],
+      [waits, -1],
+      [young, 1],
+    ] as const) {
+      await database.owner.query(
+        `update notice set recorded_at = clock_timestamp() - interval '${NOTICE_DAYS} days' + interval '${hours} hours'
+          where id = $1`,
+        [id],
+      )
+    }
+    const sent = `update notice_delivery set state = 'delivered', finished_at = now() where notice_id = any($1)`
+    await database.owner.query(sent, [[old, young]])
+    assert.equal(await forgetNotices(database.pool, 10), 1)
+    assert.deepEqual(await left('id', 'notice'), [waits, young].sort())
+    assert.deepEqual(await left('notice_id', 'notice_delivery'), [waits, young].sort())
   })
 
   it('goes by machine time: the sandbox’s clock ages nothing', async () => {

@@ -20,6 +20,8 @@ const ELSEWHERE = [
   ...Array.from({ length: 8 }, (_, part) => `posting_${part}`),
   'reversal',
   'settlement',
+  'stray_object',
+  'stripe_customer',
   'wallet',
   'webhook_endpoint',
 ]

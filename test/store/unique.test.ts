@@ -70,6 +70,18 @@ const ONCE: [what: string, first: string, second: string, constraint: string][] 
     'payment_invoice_id_key',
   ],
   [
+    'a customer in Stripe, whoever had it',
+    `insert into stripe_customer (id, account_id, ordinal) values ('cus_2', 'acc_1', 1)`,
+    `insert into stripe_customer (id, account_id, ordinal) values ('cus_2', 'acc_1', 2)`,
+    'stripe_customer_pkey',
+  ],
+  [
+    'a live customer of an account',
+    `insert into stripe_customer (id, account_id, ordinal) values ('cus_3', 'acc_1', 1)`,
+    `insert into stripe_customer (id, account_id, ordinal) values ('cus_4', 'acc_1', 2)`,
+    'stripe_customer_one_live',
+  ],
+  [
     'an account of a customer in Stripe',
     `insert into account (id, stripe_customer_id) values ('acc_2', 'cus_1')`,
     `insert into account (id, stripe_customer_id) values ('acc_3', 'cus_1')`,

@@ -20,11 +20,14 @@ const TABLE: Record<string, string[]> = {
   ledger: ['domain/*', 'ledger/*', 'store/connect'],
   store: ['domain/*', 'store/*', 'type log'],
   stripe: ['domain/*', 'stripe/*', 'type log'],
+  // how notices leave the house
+  outbound: ['domain/*', 'outbound/*', 'type log'],
   activities: [
     'domain/*',
     'ledger/*',
     'store/*',
     'stripe/*',
+    'outbound/*',
     'activities/*',
     ...WORKFLOW_FACE,
     'clock',

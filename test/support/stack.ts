@@ -106,6 +106,8 @@ export async function startStack(
     taskQueue: taskQueue(),
     stripeWebhookSecrets: [],
     stripeSandboxPort: sandbox.port,
+    productName: 'Perennial',
+    mailSandboxPort: 1,
     logLevel: 'silent',
     production: false,
   }

@@ -41,9 +41,9 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
   const nobody = { email: null, name: null }
 
   it('an account has one customer', async () => {
-    const first = await gateway.createCustomer('acc_1', nobody)
-    assert.equal(await gateway.createCustomer('acc_1', nobody), first)
-    assert.notEqual(await gateway.createCustomer('acc_2', nobody), first)
+    const first = await gateway.createCustomer('acc_1', 1, nobody)
+    assert.equal(await gateway.createCustomer('acc_1', 1, nobody), first)
+    assert.notEqual(await gateway.createCustomer('acc_2', 1, nobody), first)
     assert.equal((await stripe.customers.list()).data.length, 2)
   })
 
@@ -63,7 +63,7 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
     const order = {
       order: 'ord_1',
       account: 'acc_3',
-      customer: await gateway.createCustomer('acc_3', nobody),
+      customer: await gateway.createCustomer('acc_3', 1, nobody),
       price: await makePrice(),
       successUrl: 'https://example.com/ok',
       cancelUrl: 'https://example.com/no',
@@ -75,7 +75,7 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
   })
 
   it('a command cancels once: its retry does not undo what a person did since', async () => {
-    const customer = await gateway.createCustomer('acc_4', nobody)
+    const customer = await gateway.createCustomer('acc_4', 1, nobody)
     const method = await stripe.paymentMethods.attach('pm_card_visa', { customer })
     const { id } = await stripe.subscriptions.create({
       customer,

@@ -27,6 +27,17 @@ export function nextBoundary(anchor: number, interval: string, count: number, in
   return boundary(anchor, interval, step * count)
 }
 
+/** `days` banking days later at the same time of day: Saturdays and Sundays do not count. Unix seconds, UTC. */
+export function businessDaysAfter(instant: number, days: number): number {
+  let at = instant
+  for (let left = days; left > 0; ) {
+    at += DAY
+    const weekday = new Date(at * 1000).getUTCDay()
+    if (weekday !== 0 && weekday !== 6) left -= 1
+  }
+  return at
+}
+
 /** The whole period around an instant: from the boundary at or before it to the next one. */
 export function periodAround(
   anchor: number,

@@ -1,5 +1,5 @@
 // The parameters of a Checkout session. What is read with `any` changes nothing that the simulator computes.
-import { any, bool, hash, int, list, metadata, off, oneOf, required, str } from './param.ts'
+import { any, bool, hash, int, list, metadata, off, oneOf, required, str, unsupported } from './param.ts'
 import { billingMode, priceData, productData, trialSettings } from './shape.ts'
 
 export const sessionShape = {
@@ -10,6 +10,8 @@ export const sessionShape = {
       price_data: hash({ ...priceData, product: str, product_data: productData }),
       quantity: int,
       adjustable_quantity: any,
+      tax_rates: list(str),
+      dynamic_tax_rates: unsupported('tax rates by place'),
       metadata,
     }),
   ),
@@ -32,6 +34,7 @@ export const sessionShape = {
     trial_end: int,
     trial_settings: trialSettings,
     billing_mode: billingMode,
+    default_tax_rates: list(str),
     proration_behavior: any,
     invoice_settings: any,
   }),
@@ -45,16 +48,21 @@ export const sessionShape = {
   locale: any,
   submit_type: oneOf('auto', 'book', 'donate', 'pay', 'subscribe'),
   allow_promotion_codes: bool,
+  discounts: list(hash({ coupon: str, promotion_code: str })),
   billing_address_collection: oneOf('auto', 'required'),
-  customer_update: any,
-  automatic_tax: off('automatic tax'),
+  customer_update: hash({
+    address: oneOf('auto', 'never'),
+    name: oneOf('auto', 'never'),
+    shipping: oneOf('auto', 'never'),
+  }),
+  automatic_tax: hash({ enabled: required(bool), liability: unsupported('tax liability of other accounts') }),
   tax_id_collection: any,
   phone_number_collection: any,
   invoice_creation: off('invoices of one-time payments'),
   saved_payment_method_options: any,
   payment_method_options: any,
-  allowed_payment_method_types: any,
-  excluded_payment_method_types: any,
+  allowed_payment_method_types: list(str),
+  excluded_payment_method_types: list(str),
   consent_collection: any,
   custom_text: any,
   adaptive_pricing: any,

@@ -1,5 +1,7 @@
 // The subscription and first invoice of a paid Checkout session.
 import { finalize, settle } from './invoicing.ts'
+import { redeemableOf } from './checkout-total.ts'
+import { ratesNamed } from './tax.ts'
 import { firstInvoice, newSubscription, trialEnd } from './subscribing.ts'
 import type { CheckoutSession, Price } from './wire.ts'
 import type { World } from './world.ts'
@@ -18,7 +20,12 @@ export function draftInvoiceOfSession(
     customer,
     items: session._lines
       .filter((line) => line.price?.recurring)
-      .map((line) => ({ price: line.price as Price, quantity: line.quantity ?? 1, metadata: {} })),
+      .map((line) => ({
+        price: line.price as Price,
+        quantity: line.quantity ?? 1,
+        metadata: {},
+        taxRates: ratesNamed(world, line._rates ?? [], 'line_items'),
+      })),
     status: 'active',
     metadata: data.metadata,
     default_payment_method: method,
@@ -29,6 +36,11 @@ export function draftInvoiceOfSession(
     collection_method: 'charge_automatically',
     days_until_due: null,
     save_default_payment_method: 'off',
+    terms: {
+      discounts: redeemableOf(world, session),
+      automaticTax: session.automatic_tax.enabled,
+      taxRates: data.tax_rates ?? [],
+    },
   })
   const draft = firstInvoice(world, sub.id)
   const open = finalize(world, draft.id, intent)

@@ -1,19 +1,29 @@
 // What a customer does on the hosted page: pays, is declined, walks away. The subscription is made only after its
 // first payment succeeded, as Stripe has done since 2025-03-31.
+import { debitFor, newBankMethod, settleDebit, settlesAt, startDebit } from './bank-debit.ts'
 import { cardNamed, cardError, isTestCard } from './card.ts'
-import { StripeFault, missing } from './error.ts'
+import { discountOf, totalled } from './checkout-total.ts'
+import { countRedemption } from './coupon.ts'
+import { StripeFault, invalid, missing } from './error.ts'
 import { draftInvoiceOfSession } from './checkout-subscription.ts'
 import { collect, declineError, newIntent } from './payment.ts'
 import { confirmSetup, newSetupIntent } from './setup.ts'
 import { newCustomer } from './customer.ts'
 import { attach, newMethod } from './payment-method.ts'
+import { isLocated } from './tax.ts'
 import type { CheckoutSession, PaymentMethod } from './wire.ts'
 import type { World } from './world.ts'
 
 export interface PayInput {
+  /** A card, by its test name or its id. */
   payment_method?: string | undefined
   email?: string | undefined
   name?: string | undefined
+  /** `bank_debit`: the bank tells days later whether it pays. */
+  method?: 'card' | 'bank_debit' | undefined
+  outcome?: 'succeeds' | 'fails' | undefined
+  /** Seconds until the bank's word, instead of its banking days. */
+  after_seconds?: number | undefined
 }
 
 export function openSession(world: World, id: string): CheckoutSession {
@@ -29,10 +39,16 @@ export function openSession(world: World, id: string): CheckoutSession {
 
 /** The customer submits the page. A declined card leaves the session open and throws the card error. */
 export function paySession(world: World, id: string, input: PayInput): CheckoutSession {
-  const session = openSession(world, id)
+  const asked = openSession(world, id)
   const name = input.payment_method ?? 'pm_card_visa'
   const known = world.store.get('payment_method', name)
   if (!known && !cardNamed(name)) throw missing('payment_method', name, 'payment_method')
+  const discount = discountOf(world, asked)
+  const owed = asked.automatic_tax.enabled ? totalled(world, asked, true) : asked
+  const debit = input.method === 'bank_debit'
+  if (!owed.payment_method_types.includes(debit ? (debitFor(owed.currency)?.type ?? '') : 'card'))
+    throw invalid('This Checkout Session does not offer that payment method.', 'method')
+  const session = world.update('checkout.session', id, owed)
   const customer = customerOf(world, session, input)
   const owner = customer === null ? undefined : world.store.get('customer', customer)
   const billing = { email: owner?.email ?? input.email ?? null, name: input.name ?? owner?.name ?? null }
@@ -40,15 +56,22 @@ export function paySession(world: World, id: string, input: PayInput): CheckoutS
   const skipsCard =
     free && session.payment_method_collection === 'if_required' && input.payment_method === undefined
   const method =
-    skipsCard && session.mode === 'subscription' ? undefined : (known ?? newMethod(world, name, billing))
+    skipsCard && session.mode !== 'setup'
+      ? undefined
+      : debit
+        ? newBankMethod(world, debitFor(session.currency)?.type ?? 'us_bank_account', billing)
+        : (known ?? newMethod(world, name, billing))
   const filled: Partial<CheckoutSession> = {
     customer,
     customer_details: details(billing.email ?? session.customer_email, billing.name),
   }
   if (session.mode === 'setup')
     return complete(world, id, { ...filled, ...setUp(world, session, customer, method) })
-  if (session.mode === 'payment')
-    return complete(world, id, { ...filled, ...payOnce(world, session, customer, method) })
+  if (session.mode === 'payment') {
+    const paid = payOnce(world, session, customer, method, input)
+    if (discount) countRedemption(world, discount)
+    return complete(world, id, { ...filled, ...paid })
+  }
   const intent = free
     ? undefined
     : charge(world, session, customer, method, 'Subscription creation', 'off_session')
@@ -63,17 +86,61 @@ export function paySession(world: World, id: string, input: PayInput): CheckoutS
   return complete(world, id, { ...filled, ...made, ...paid })
 }
 
+/** docs.stripe.com/payments/checkout/no-cost-orders: nothing to pay makes no payment intent. */
 function payOnce(
   world: World,
   session: CheckoutSession,
   customer: string | null,
   method: PaymentMethod | undefined,
+  input: PayInput,
 ): Partial<CheckoutSession> {
   if (!method || session.payment_status === 'no_payment_required') return {}
-  const usage = session._data.setup_future_usage
-  const intent = charge(world, session, customer, method, session._data.description, usage)
-  if (usage !== null && customer !== null) attach(world, world.need('payment_method', method.id), customer)
-  return { payment_intent: intent, payment_status: 'paid' }
+  const { description, setup_future_usage: usage } = session._data
+  const keep = (): void => {
+    if (usage !== null && customer !== null) attach(world, world.need('payment_method', method.id), customer)
+  }
+  if (method.type === 'card') {
+    const intent = charge(world, session, customer, method, description, usage)
+    keep()
+    return { payment_intent: intent, payment_status: 'paid' }
+  }
+  const intent = intentOf(world, session, customer, description, usage)
+  const settles = settlesAt(world, session.currency ?? '', input.after_seconds)
+  startDebit(world, intent, method, input.outcome ?? 'succeeds', settles)
+  keep()
+  return { payment_intent: intent, payment_status: 'unpaid' }
+}
+
+/** The bank's word on a debit, and what Checkout says of it. docs.stripe.com/checkout/fulfillment */
+export function settleSession(world: World, intentId: string): void {
+  const intent = settleDebit(world, intentId)
+  const session =
+    intent && world.store.all('checkout.session').find((item) => item.payment_intent === intentId)
+  if (!session) return
+  if (intent.status !== 'succeeded') {
+    world.emit('checkout.session.async_payment_failed', session)
+    return
+  }
+  const paid = world.update('checkout.session', session.id, { payment_status: 'paid' })
+  world.emit('checkout.session.async_payment_succeeded', paid)
+}
+
+/** The customer will submit the page by itself at that instant (unix ms), for what happens in the same moment. */
+export function planPayment(world: World, id: string, input: PayInput, at: number): CheckoutSession {
+  const session = openSession(world, id)
+  world.deadlines.set('session.pay', id, at)
+  return world.update('checkout.session', id, { _data: { ...session._data, planned: { ...input } } })
+}
+
+export function payPlanned(world: World, id: string): void {
+  const session = world.store.get('checkout.session', id)
+  if (session?.status !== 'open' || !session._data.planned) return
+  try {
+    paySession(world, id, session._data.planned)
+  } catch (error) {
+    // a customer whose card is declined stays on the page
+    if (!(error instanceof StripeFault)) throw error
+  }
 }
 
 function setUp(
@@ -92,7 +159,13 @@ function setUp(
 }
 
 function customerOf(world: World, session: CheckoutSession, input: PayInput): string | null {
-  if (session.customer !== null) return session.customer
+  const located = session.automatic_tax.enabled && session._data.keep_address !== false
+  if (session.customer !== null) {
+    const owner = world.need('customer', session.customer)
+    if (located && !isLocated(owner))
+      world.update('customer', owner.id, { address: sandboxAddress }, 'customer.updated')
+    return session.customer
+  }
   if (
     session.mode === 'payment' &&
     session.customer_creation !== 'always' &&
@@ -102,9 +175,49 @@ function customerOf(world: World, session: CheckoutSession, input: PayInput): st
   const customer = newCustomer(world, {
     email: input.email ?? session.customer_email ?? 'customer@example.com',
     name: input.name ?? null,
+    ...(located ? { address: sandboxAddress } : {}),
   })
   world.emit('customer.created', customer)
   return customer.id
+}
+
+/** What the page's address field is answered with. */
+const sandboxAddress = {
+  city: 'San Francisco',
+  country: 'US',
+  line1: '354 Oyster Point Blvd',
+  line2: null,
+  postal_code: '94080',
+  state: 'CA',
+}
+
+/** The session's payment intent: one, whatever the number of attempts. */
+function intentOf(
+  world: World,
+  session: CheckoutSession,
+  customer: string | null,
+  description: string | null,
+  usage: string | null,
+): string {
+  const { payment_intent: earlier, metadata, receipt_email } = session._data
+  const amount = session.amount_total ?? 0
+  if (earlier !== null) {
+    world.update('payment_intent', earlier, { amount })
+    return earlier
+  }
+  const intent = newIntent(world, {
+    amount,
+    currency: session.currency ?? 'usd',
+    customer,
+    description,
+    metadata: session.mode === 'payment' ? metadata : {},
+    receipt_email,
+    setup_future_usage: usage,
+  }).id
+  const data = { ...session._data, payment_intent: intent }
+  const shown = session.mode === 'payment' ? { payment_intent: intent } : {}
+  world.update('checkout.session', session.id, { _data: data, customer, ...shown })
+  return intent
 }
 
 /** One attempt to charge the page's card; the next one reuses the intent. Throws the card error when declined. */
@@ -117,23 +230,7 @@ function charge(
   usage: string | null,
 ): string {
   if (!method) throw missing('payment_method', '', 'payment_method')
-  const { payment_intent: earlier, metadata, receipt_email } = session._data
-  const intent =
-    earlier ??
-    newIntent(world, {
-      amount: session.amount_total ?? 0,
-      currency: session.currency ?? 'usd',
-      customer,
-      description,
-      metadata: session.mode === 'payment' ? metadata : {},
-      receipt_email,
-      setup_future_usage: usage,
-    }).id
-  if (!earlier) {
-    const data = { ...session._data, payment_intent: intent }
-    const shown = session.mode === 'payment' ? { payment_intent: intent } : {}
-    world.update('checkout.session', session.id, { _data: data, customer, ...shown })
-  }
+  const intent = intentOf(world, session, customer, description, usage)
   const result = collect(world, intent, method, { offSession: false, authenticated: true })
   if (result.outcome !== 'succeeded') throw declineError(method, result.intent)
   return intent
@@ -141,6 +238,7 @@ function charge(
 
 function complete(world: World, id: string, fields: Partial<CheckoutSession>): CheckoutSession {
   world.deadlines.clear('session.expire', id)
+  world.deadlines.clear('session.pay', id)
   const done = world.update('checkout.session', id, { ...fields, status: 'complete', url: null })
   world.emit('checkout.session.completed', done)
   return done
@@ -149,6 +247,7 @@ function complete(world: World, id: string, fields: Partial<CheckoutSession>): C
 /** Nobody paid in time, or the customer walked away. */
 export function expireSession(world: World, id: string): CheckoutSession {
   world.deadlines.clear('session.expire', id)
+  world.deadlines.clear('session.pay', id)
   const session = world.need('checkout.session', id)
   const intentId = session._data.payment_intent
   if (intentId !== null) {

@@ -1,29 +1,14 @@
 // The control plane: the clock, what a customer does on the hosted page, how webhooks travel, the oracle.
 import { pretty, type Answer } from './api.ts'
-import { expireSession, openSession, paySession } from './checkout.ts'
+import { abandon, decline, pay, settle, typeCode } from './control-checkout.ts'
+import { nobody, type Body, type ControlContext, type Handler } from './control-context.ts'
 import { invalid, StripeFault, errorObject } from './error.ts'
 import { attempt, invoiceOfIntent } from './invoicing.ts'
 import { collect } from './payment.ts'
 import { oracle } from './oracle.ts'
 import { snapshot } from './snapshot.ts'
+import { automaticTax, setAutomaticTax } from './tax.ts'
 import { changeSettings, counts, queue, settingsOf } from './webhook-queue.ts'
-import type { CheckoutSession } from './wire.ts'
-import type { World } from './world.ts'
-
-export interface ControlContext {
-  world: World
-  now(): number
-  catchUp(): number
-  origin(): string
-  advance(toMs: number): Promise<void>
-  inFlight(): number
-  pump(): void
-}
-
-type Body = Record<string, unknown>
-type Handler = (context: ControlContext, body: Body, id: string) => unknown
-
-const nobody = { id: null, idempotency_key: null }
 
 const table: [method: string, pattern: RegExp, handler: Handler][] = [
   ['GET', /^\/_sandbox\/clock$/, (context) => clock(context)],
@@ -31,6 +16,10 @@ const table: [method: string, pattern: RegExp, handler: Handler][] = [
   ['POST', /^\/_sandbox\/checkout\/([^/]+)\/pay$/, pay],
   ['POST', /^\/_sandbox\/checkout\/([^/]+)\/decline$/, decline],
   ['POST', /^\/_sandbox\/checkout\/([^/]+)\/abandon$/, abandon],
+  ['POST', /^\/_sandbox\/checkout\/([^/]+)\/promotion_code$/, typeCode],
+  ['POST', /^\/_sandbox\/payment_intents\/([^/]+)\/settle$/, settle],
+  ['GET', /^\/_sandbox\/tax$/, (context) => automaticTax(context.world)],
+  ['POST', /^\/_sandbox\/tax$/, setTax],
   ['POST', /^\/_sandbox\/payment_intents\/([^/]+)\/authenticate$/, authenticate],
   ['GET', /^\/_sandbox\/oracle\/([^/]+)$/, (context, _body, id) => oracle(context.world, id)],
   ['GET', /^\/_sandbox\/webhooks$/, webhooks],
@@ -104,53 +93,6 @@ function target({ seconds, to }: Body, from: number): number {
   return ms
 }
 
-function shown(context: ControlContext, session: CheckoutSession): Body {
-  const redirect = session.status === 'complete' ? session.success_url : session.cancel_url
-  const url = redirect?.replaceAll('{CHECKOUT_SESSION_ID}', session.id) ?? null
-  return { session: snapshot(context.world.store, session), redirect_url: url }
-}
-
-function submit(context: ControlContext, id: string, body: Body, card: string | undefined): Body {
-  const field = (key: string): string | undefined => (typeof body[key] === 'string' ? body[key] : undefined)
-  const input = {
-    payment_method: card ?? field('payment_method'),
-    email: field('email'),
-    name: field('name'),
-  }
-  const declined = { keeps: (error: unknown): boolean => error instanceof StripeFault && error.executed }
-  return shown(
-    context,
-    context.world.step(context.now(), nobody, () => paySession(context.world, id, input), declined),
-  )
-}
-
-function pay(context: ControlContext, body: Body, id: string): Body {
-  return submit(context, id, body, undefined)
-}
-
-/** The customer tries a card that the bank declines; the session stays open. */
-function decline(context: ControlContext, body: Body, id: string): Body {
-  try {
-    return submit(
-      context,
-      id,
-      body,
-      typeof body['payment_method'] === 'string' ? undefined : 'pm_card_chargeDeclined',
-    )
-  } catch (error) {
-    if (!(error instanceof StripeFault) || error.status !== 402) throw error
-    return { ...shown(context, context.world.need('checkout.session', id)), error: error.body }
-  }
-}
-
-function abandon(context: ControlContext, _body: Body, id: string): Body {
-  openSession(context.world, id)
-  return shown(
-    context,
-    context.world.step(context.now(), nobody, () => expireSession(context.world, id)),
-  )
-}
-
 /** The customer passes the bank's check of a payment that asked for it. */
 function authenticate(context: ControlContext, _body: Body, id: string): Body {
   const { world } = context
@@ -164,6 +106,10 @@ function authenticate(context: ControlContext, _body: Body, id: string): Body {
     else collect(world, id, method, passed)
     return snapshot(world.store, world.need('payment_intent', id))
   })
+}
+
+function setTax(context: ControlContext, body: Body): unknown {
+  return context.world.step(context.now(), nobody, () => setAutomaticTax(context.world, body))
 }
 
 function webhooks(context: ControlContext): Body {

@@ -17,15 +17,24 @@ export function expandAll(world: World, includable: Includable, answer: Json, pa
     const keys = path.split('.')
     if (keys.length > 4 + (keys[0] === 'data' ? 1 : 0))
       throw invalid(`You cannot expand more than 4 levels of a property (${path}).`, 'expand')
-    walk(world, includable, answer, keys, path)
+    walk({ world, includable, path }, answer, keys, answer, [])
   }
 }
 
-function walk(world: World, includable: Includable, node: Json, keys: string[], path: string): void {
+interface Walk {
+  world: World
+  includable: Includable
+  path: string
+}
+
+/** `owner`: the nearest object with a type; `trail`: the hashes between it and `node`. */
+function walk(on: Walk, node: Json, keys: string[], owner: Json, trail: string[]): void {
+  const { world, includable, path } = on
   const [key, ...rest] = keys
   if (key === undefined) return
-  const include = includable[`${String(node['object'])}.${key}`]
-  if (include && !isNode(node[key])) node[key] = snapshot(world.store, include(world, node))
+  const at = [...trail, key]
+  const include = includable[`${String(owner['object'])}.${at.join('.')}`]
+  if (include && !isNode(node[key])) node[key] = snapshot(world.store, include(world, owner))
   else if (!(key in node)) throw cannot(path)
   const value = node[key]
   if (typeof value === 'string') node[key] = look(world, node, key, value, path)
@@ -36,12 +45,15 @@ function walk(world: World, includable: Includable, node: Json, keys: string[], 
   }
   const next = node[key]
   for (const child of Array.isArray(next) ? next : [next]) {
-    if (isNode(child)) walk(world, includable, child, rest, path)
+    if (!isNode(child)) continue
+    if ('object' in child) walk(on, child, rest, child, [])
+    else walk(on, child, rest, owner, at)
   }
 }
 
 function look(world: World, node: Json, key: string, id: string, path: string): Json {
-  const kind = kindByPrefix[id.slice(0, Math.max(0, id.indexOf('_')))]
+  // a coupon's id is whatever its maker chose
+  const kind = key === 'coupon' ? 'coupon' : kindByPrefix[id.slice(0, Math.max(0, id.indexOf('_')))]
   const found = kind && world.store.get(kind, id)
   const own = key === 'id' || plain.has(`${String(node['object'])}.${key}`)
   if (own || !found) throw cannot(path)

@@ -1,4 +1,5 @@
 // A subscription's invoice as a draft.
+import { amountsOf } from './invoice-total.ts'
 import { sweepPending } from './invoice-item.ts'
 import type { Invoice, InvoiceLine, Subscription } from './wire.ts'
 import type { World } from './world.ts'
@@ -14,9 +15,11 @@ export interface DraftFields {
 export function draftInvoice(world: World, sub: Subscription, fields: DraftFields): Invoice {
   const customer = world.need('customer', sub.customer)
   const id = world.id('in')
-  const lines = [...sweepPending(world, sub, id), ...fields.lines].map((line) => ({ ...line, invoice: id }))
-  const total = lines.reduce((sum, line) => sum + line.amount, 0)
+  const asked = [...sweepPending(world, sub, id), ...fields.lines]
+  const { lineData, ...amounts } = amountsOf(world, sub, asked)
+  const { total } = amounts
   const finalizesAt = fields.finalizesIn === null ? null : world.at + fields.finalizesIn
+  const lines = lineData.map((line) => ({ ...line, invoice: id }))
   if (finalizesAt !== null && fields.finalizesIn !== 0)
     world.deadlines.set('invoice.finalize', id, finalizesAt * 1000)
   return world.create('invoice', {
@@ -35,7 +38,6 @@ export function draftInvoice(world: World, sub: Subscription, fields: DraftField
     attempt_count: 0,
     attempted: false,
     auto_advance: fields.finalizesIn !== null,
-    automatic_tax: { disabled_reason: null, enabled: false, liability: null, provider: null, status: null },
     automatically_finalizes_at: fields.finalizesIn === 0 ? null : finalizesAt,
     billing_reason: fields.reason,
     collection_method: sub.collection_method,
@@ -53,9 +55,7 @@ export function draftInvoice(world: World, sub: Subscription, fields: DraftField
     customer_tax_ids: [],
     default_payment_method: null,
     default_source: null,
-    default_tax_rates: [],
     description: null,
-    discounts: [],
     due_date: null,
     effective_at: null,
     ending_balance: null,
@@ -92,18 +92,12 @@ export function draftInvoice(world: World, sub: Subscription, fields: DraftField
     rendering: null,
     shipping_cost: null,
     shipping_details: null,
-    starting_balance: 0,
+    starting_balance: customer.balance,
     statement_descriptor: null,
     status: 'draft',
     status_transitions: { finalized_at: null, marked_uncollectible_at: null, paid_at: null, voided_at: null },
-    subtotal: total,
-    subtotal_excluding_tax: total,
     test_clock: null,
-    total,
-    total_discount_amounts: [],
-    total_excluding_tax: total,
-    total_pretax_credit_amounts: [],
-    total_taxes: [],
     webhooks_delivered_at: null,
+    ...amounts,
   } as unknown as Invoice)
 }

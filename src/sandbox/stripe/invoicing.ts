@@ -3,6 +3,7 @@ import { attach } from './payment-method.ts'
 import { refused } from './error.ts'
 import { collect, newIntent, type Outcome } from './payment.ts'
 import { afterFailure, afterPayment } from './subscription-state.ts'
+import { spendDiscounts } from './terms.ts'
 import { isTestCard } from './card.ts'
 import type { Invoice, InvoicePayment, PaymentMethod, Subscription } from './wire.ts'
 import type { World } from './world.ts'
@@ -43,6 +44,7 @@ export function finalize(world: World, id: string, intentId?: string): Invoice {
   world.update('customer', customer.id, { next_invoice_sequence: sequence + 1 })
   if (draft.automatically_finalizes_at !== null) world.emitChange('invoice.updated', draft, open)
   world.emit('invoice.finalized', open)
+  spendDiscounts(world, open)
   if (due === 0) return settle(world, id)
   const intent =
     intentId ??

@@ -1,5 +1,6 @@
-// The hosted page of a Checkout session: what is being bought, and three things a person can do.
+// The hosted page of a Checkout session: what is being bought, and what a person can do.
 import type { Answer } from './api.ts'
+import { totalled } from './checkout-total.ts'
 import type { CheckoutSession } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -11,38 +12,52 @@ export function page(world: World, id: string): Answer {
   if (!session) return { status: 404, headers, body: closed('There is no such checkout', null) }
   const body =
     session.status === 'open'
-      ? open(session)
+      ? open(world, totalled(world, session, true))
       : session.status === 'complete'
         ? closed('This checkout is complete', session.success_url?.replaceAll('{CHECKOUT_SESSION_ID}', id))
         : closed('This checkout has expired', session.cancel_url)
   return { status: 200, headers, body }
 }
 
-function open(session: CheckoutSession): string {
-  const { id, mode, amount_total, currency } = session
-  const lines = session._lines.map(({ quantity, description, amount_total: total, price }) =>
+function open(world: World, session: CheckoutSession): string {
+  const { id, mode, amount_total, currency, total_details: part } = session
+  const lines = session._lines.map(({ quantity, description, amount_subtotal: amount, price }) =>
     row(
       'td',
       `${quantity ?? 1} × ${description ?? ''}`,
-      `${money(total, currency)}${every(price?.recurring)}`,
+      `${money(amount, currency)}${every(price?.recurring)}`,
     ),
   )
+  if (part && part.amount_discount > 0)
+    lines.push(row('td', 'Discount', `-${money(part.amount_discount, currency)}`))
+  if (part && part.amount_tax > 0) lines.push(row('td', 'Tax', money(part.amount_tax, currency)))
   const bill =
     mode === 'setup'
       ? ''
       : `<table>${lines.join('')}${row('th', 'Due today', money(amount_total, currency))}</table>`
   const email = session.customer_details?.email ?? session.customer_email ?? ''
+  const code = session.allow_promotion_codes
+    ? `<label for="code">Promotion code</label>
+<input id="code" autocomplete="off" value="${escape(codeOf(world, session))}">
+<button id="apply" value="promotion_code" formnovalidate>Apply</button>
+`
+    : ''
+  const debits = session.payment_method_types.some((type) => type !== 'card')
+    ? `<option value="succeeds">Bank debit: paid some days later</option>
+<option value="fails">Bank debit: refused some days later</option>
+`
+    : ''
   return frame(
     'Checkout',
     `<form data-control="/_sandbox/checkout/${encodeURIComponent(id)}/">${bill}
 <label for="email">Email</label>
 <input id="email" type="email" autocomplete="email" value="${escape(email)}"${email === '' ? '' : ' readonly'}>
-<label for="card">Test card</label>
+${code}<label for="card">Test card or account</label>
 <select id="card">
 <option value="pm_card_visa">Visa ending in 4242</option>
 <option value="pm_card_mastercard">Mastercard ending in 4444</option>
 <option value="pm_card_chargeCustomerFail">Visa ending in 0341: renewals will fail</option>
-</select>
+${debits}</select>
 <button id="pay" value="pay">${VERBS[mode]}</button>
 <button id="decline" value="decline">Try a card that is declined</button>
 <button id="abandon" value="abandon" formnovalidate>Leave without paying</button>
@@ -57,12 +72,16 @@ form.onsubmit = async (event) => {
   said.textContent = ''
   const verb = event.submitter.value
   const email = form.email.value || undefined
-  const body = verb === 'pay' ? { payment_method: form.card.value, email } : { email }
+  const by = form.card.value
+  const body = verb === 'promotion_code' ? { code: form.code.value || null }
+    : verb !== 'pay' ? { email }
+    : by.startsWith('pm_') ? { payment_method: by, email }
+    : { method: 'bank_debit', outcome: by, email }
   try {
     const answer = await fetch(form.dataset.control + verb,
       { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
     const result = await answer.json()
-    if (result.redirect_url && !result.error) return location.assign(result.redirect_url)
+    if (result.redirect_url && !result.error && verb !== 'promotion_code') return location.assign(result.redirect_url)
     if (!result.error) return location.reload()
     said.textContent = result.error.message
   } catch {
@@ -78,6 +97,11 @@ onpageshow = () => { form.ariaBusy = null }
 
 function closed(heading: string, back: string | null | undefined): string {
   return frame(heading, back ? `<p><a href="${escape(back)}">Back to the shop</a></p>` : '')
+}
+
+/** The code that the session's discount was typed as. */
+function codeOf(world: World, session: CheckoutSession): string {
+  return world.store.get('promotion_code', session.discounts?.[0]?.promotion_code ?? '')?.code ?? ''
 }
 
 function row(cell: 'td' | 'th', what: string, amount: string): string {

@@ -57,6 +57,15 @@ export function off(what: string): Param<null> {
   }
 }
 
+/** A feature that may not be mentioned at all. */
+export function unsupported(what: string): Param<never> {
+  return {
+    read(_form, path) {
+      throw notSimulated(what, path)
+    },
+  }
+}
+
 /** Known to Stripe and without effect on what the simulator computes; accepted as it is. */
 export const any: Param<Form> = { read: (form) => form }
 

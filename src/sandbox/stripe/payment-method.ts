@@ -25,7 +25,14 @@ export function newMethod(world: World, name: string, details: Partial<BillingDe
   } as PaymentMethod)
 }
 
-const noAddress = { city: null, country: null, line1: null, line2: null, postal_code: null, state: null }
+export const noAddress = {
+  city: null,
+  country: null,
+  line1: null,
+  line2: null,
+  postal_code: null,
+  state: null,
+}
 
 function cardHash(card: TestCard, at: number): unknown {
   return {

@@ -1,6 +1,7 @@
 // Moving money: payment intents and their charges. Knows nothing of invoices.
 import { cardError, fingerprintOf, isTestCard, networkOf, type TestCard } from './card.ts'
-import type { StripeFault } from './error.ts'
+import { newCharge, outcome } from './charge.ts'
+import { notSimulated, type StripeFault } from './error.ts'
 import type { Charge, PaymentIntent, PaymentMethod } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -79,6 +80,7 @@ export function collect(
   method: PaymentMethod,
   how: { offSession: boolean; authenticated: boolean; challenge?: boolean },
 ): { outcome: Outcome; intent: PaymentIntent } {
+  if (method.type !== 'card') throw notSimulated('bank debits outside Checkout', 'payment_method')
   const card = isTestCard(method)
   const asks = card.authentication === 'always' || (card.authentication === 'unless_saved' && !how.offSession)
   if (asks && !how.authenticated && !card.decline) {
@@ -93,7 +95,7 @@ export function collect(
     return { outcome: 'requires_action', intent }
   }
   if (card.decline) return { outcome: 'declined', intent: decline(world, intentId, method, card) }
-  const charge = newCharge(world, world.need('payment_intent', intentId), method, undefined)
+  const charge = cardCharge(world, world.need('payment_intent', intentId), method, undefined)
   const intent = world.update('payment_intent', intentId, {
     status: 'succeeded',
     amount_received: charge.amount,
@@ -108,7 +110,7 @@ export function collect(
 }
 
 function decline(world: World, intentId: string, method: PaymentMethod, card: TestCard): PaymentIntent {
-  const charge = newCharge(world, world.need('payment_intent', intentId), method, card)
+  const charge = cardCharge(world, world.need('payment_intent', intentId), method, card)
   const { body } = cardError(card)
   const intent = world.update('payment_intent', intentId, {
     status: 'requires_payment_method',
@@ -136,92 +138,29 @@ export function declineError(method: PaymentMethod, intent: PaymentIntent): Stri
   })
 }
 
-function withoutPrivate(object: object): unknown {
+export function withoutPrivate(object: object): unknown {
   return Object.fromEntries(Object.entries(object).filter(([key]) => !key.startsWith('_')))
 }
 
-function newCharge(
+function cardCharge(
   world: World,
   intent: PaymentIntent,
   method: PaymentMethod,
   declined: TestCard | undefined,
 ): Charge {
-  const id = world.id('ch')
-  const failed = declined !== undefined
   const error = declined ? cardError(declined).body : undefined
-  const customer = intent.customer === null ? undefined : world.store.get('customer', intent.customer)
-  return world.create('charge', {
-    id,
-    object: 'charge',
-    amount: intent.amount,
-    amount_captured: failed ? 0 : intent.amount,
-    amount_refunded: 0,
-    application: null,
-    application_fee: null,
-    application_fee_amount: null,
-    balance_transaction: null,
-    billing_details: {
-      ...method.billing_details,
-      email: method.billing_details.email ?? customer?.email ?? null,
-      name: method.billing_details.name ?? customer?.name ?? null,
-    },
-    calculated_statement_descriptor: 'PERENNIAL SANDBOX',
-    captured: !failed,
-    created: world.at,
-    currency: intent.currency,
-    customer: intent.customer,
-    description: intent.description,
-    disputed: false,
-    failure_balance_transaction: null,
-    failure_code: error ? String(error.code) : null,
-    failure_message: error ? error.message : null,
-    fraud_details: {},
-    livemode: false,
-    metadata: intent.metadata,
-    on_behalf_of: null,
+  return newCharge(world, intent, method, {
+    status: declined ? 'failed' : 'succeeded',
+    failure: error ? { code: String(error.code), message: error.message } : undefined,
     outcome: declined
       ? outcome('issuer_declined', declineOf(declined), 'declined_by_network')
       : outcome('authorized', null, 'approved_by_network'),
-    paid: !failed,
-    payment_intent: intent.id,
-    payment_method: method.id,
-    payment_method_details: { card: cardDetails(world, intent, method), type: 'card' },
-    radar_options: {},
-    receipt_email: intent.receipt_email,
-    receipt_number: null,
-    receipt_url: failed ? null : `https://pay.stripe.com/receipts/${id}`,
-    refunded: false,
-    review: null,
-    shipping: null,
-    source: null,
-    source_transfer: null,
-    statement_descriptor: null,
-    statement_descriptor_suffix: null,
-    status: failed ? 'failed' : 'succeeded',
-    transfer_data: null,
-    transfer_group: null,
-  } as unknown as Charge)
+    details: cardDetails(world, intent, method),
+  })
 }
 
 function declineOf(card: TestCard): string {
   return card.decline?.decline_code ?? 'authentication_required'
-}
-
-function outcome(type: string, reason: string | null, network_status: string): unknown {
-  return {
-    advice_code: reason === null ? null : 'try_again_later',
-    network_advice_code: null,
-    network_decline_code: reason === null ? null : '05',
-    network_status,
-    reason,
-    risk_level: 'normal',
-    risk_score: 20,
-    seller_message:
-      reason === null
-        ? 'Payment complete.'
-        : 'The bank did not return any further details with this decline.',
-    type,
-  }
 }
 
 function cardDetails(world: World, intent: PaymentIntent, method: PaymentMethod): unknown {

@@ -2,6 +2,7 @@
 import type { Resource } from './router.ts'
 import { charge } from './resource/charge.ts'
 import { checkoutSession } from './resource/checkout-session.ts'
+import { coupon } from './resource/coupon.ts'
 import { customer } from './resource/customer.ts'
 import { event } from './resource/event.ts'
 import { invoice } from './resource/invoice.ts'
@@ -11,8 +12,10 @@ import { paymentIntent } from './resource/payment-intent.ts'
 import { paymentMethod } from './resource/payment-method.ts'
 import { price } from './resource/price.ts'
 import { product } from './resource/product.ts'
+import { promotionCode } from './resource/promotion-code.ts'
 import { setupIntent } from './resource/setup-intent.ts'
 import { subscription } from './resource/subscription.ts'
+import { taxRate } from './resource/tax-rate.ts'
 import { webhookEndpoint } from './resource/webhook-endpoint.ts'
 
 export const resources: Resource[] = [
@@ -28,6 +31,9 @@ export const resources: Resource[] = [
   paymentIntent,
   charge,
   setupIntent,
+  coupon,
+  promotionCode,
+  taxRate,
   event,
   webhookEndpoint,
 ]

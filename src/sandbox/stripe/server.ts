@@ -1,7 +1,8 @@
 // The HTTP face: Stripe's API, the control plane and the hosted page on one loopback port.
 import http from 'node:http'
 import { answer, authenticate, checkVersion, failure, idempotencyKeyOf, type Answer } from './api.ts'
-import { control, type ControlContext } from './control.ts'
+import { control } from './control.ts'
+import type { ControlContext } from './control-context.ts'
 import { StripeFault } from './error.ts'
 import type { IdempotencyKeys } from './idempotency.ts'
 import { page } from './page.ts'

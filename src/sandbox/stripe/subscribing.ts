@@ -7,13 +7,15 @@ import { nextBoundary } from './calendar.ts'
 import { periodFrom, planNext } from './cycle.ts'
 import { linesFor } from './invoice-line.ts'
 import { scheduleEnd } from './cancel.ts'
-import type { Invoice, Price, Subscription, SubscriptionItem } from './wire.ts'
+import { withTerms, type Terms } from './terms.ts'
+import type { Invoice, Price, Subscription, SubscriptionItem, TaxRate } from './wire.ts'
 import type { World } from './world.ts'
 
 export interface NewItem {
   price: Price
   quantity: number
   metadata: Record<string, string>
+  taxRates?: TaxRate[] | undefined
 }
 
 export interface NewSubscription {
@@ -29,6 +31,7 @@ export interface NewSubscription {
   collection_method: string
   days_until_due: number | null
   save_default_payment_method: string
+  terms?: Terms | undefined
 }
 
 export function checkItems(
@@ -136,7 +139,7 @@ export function newSubscription(world: World, fields: NewSubscription): Subscrip
     trial_start: trial ? world.at : null,
   } as unknown as Subscription)
   planNext(world, sub)
-  return sub
+  return fields.terms ? withTerms(world, sub, fields.terms) : sub
 }
 
 export function newItem(
@@ -160,7 +163,7 @@ export function newItem(
     price: item.price,
     quantity: item.quantity,
     subscription,
-    tax_rates: [],
+    tax_rates: item.taxRates ?? [],
   }
 }
 

@@ -4,8 +4,9 @@ import { finalInvoice, hasMethod, periodFrom, periodOf, planNext, withPeriod } f
 import { invalid, refused } from './error.ts'
 import { dropPending, newInvoiceItem } from './invoice-item.ts'
 import { attempt, finalize } from './invoicing.ts'
+import { mergeMetadata, type Read } from './param.ts'
+import { changedTerms, type termsShape } from './terms.ts'
 import { changedItems } from './item-change.ts'
-import { mergeMetadata } from './param.ts'
 import { creditsFor, pendingOf } from './proration.ts'
 import { firstInvoice, type PaymentBehavior } from './subscribing.ts'
 import { isOver } from './subscription-state.ts'
@@ -14,7 +15,7 @@ import { carryOut, discardUpdate } from './update-payment.ts'
 import type { Feedback, Subscription } from './wire.ts'
 import type { World } from './world.ts'
 
-export interface Change extends BillingChange {
+export interface Change extends BillingChange, Partial<Read<typeof termsShape>> {
   cancel_at?: number | 'min_period_end' | 'max_period_end' | null | undefined
   cancel_at_period_end?: boolean | undefined
   default_payment_method?: string | null | undefined
@@ -81,6 +82,7 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
     )
   const patch: Partial<Subscription> = {
     ...endPatch(world, sub, change),
+    ...changedTerms(world, sub, change),
     metadata: mergeMetadata(sub.metadata, change.metadata),
     ...(change.default_payment_method === undefined
       ? {}

@@ -1,10 +1,10 @@
 // A change of what a subscription bills: prices, quantities, the billing cycle. First what it comes to (`planUpdate`),
 // then doing it; a preview does the same and takes it back.
 // docs.stripe.com/billing/subscriptions/prorations, …/change-price, …/billing-cycle
-import type { Decimal } from 'decimal.js'
 import { periodFrom, planNext } from './cycle.ts'
 import { invalid, notSimulated } from './error.ts'
 import { draftInvoice } from './invoice-draft.ts'
+import { netOf } from './invoice-total.ts'
 import { newInvoiceItem } from './invoice-item.ts'
 import { linesFor } from './invoice-line.ts'
 import { changedItems, type AskedItem } from './item-change.ts'
@@ -117,11 +117,6 @@ function prorationDate(world: World, sub: Subscription, asked: number | undefine
       'proration_date',
     )
   return asked
-}
-
-/** What discounts leave of a gross amount. */
-function netOf(_world: World, _sub: Subscription): (gross: Decimal) => Decimal {
-  return (gross) => gross
 }
 
 /** The prorations as pending invoice items, and with them the change itself. */

@@ -25,7 +25,7 @@ export type Customer = Wire<Stripe.Customer>
 export type Product = Wire<Stripe.Product>
 export type Price = Wire<Stripe.Price>
 export type PaymentMethod = Wire<Stripe.PaymentMethod> & { _card: string }
-export type PaymentIntent = Wire<Stripe.PaymentIntent> & { _invoice?: string }
+export type PaymentIntent = Wire<Stripe.PaymentIntent> & { _invoice?: string; _debit?: 'succeeds' | 'fails' }
 export type SetupIntent = Wire<Stripe.SetupIntent>
 export type Charge = Wire<Stripe.Charge>
 export type InvoiceLine = Wire<Stripe.InvoiceLineItem>
@@ -36,6 +36,12 @@ export type InvoiceItem = Wire<Omit<Stripe.InvoiceItem, 'deleted'>> & {
   _line?: string
 }
 export type WebhookEndpoint = Wire<Stripe.WebhookEndpoint>
+export type Coupon = Wire<Omit<Stripe.Coupon, 'deleted'>> & { _products?: string[]; _deleted?: true }
+export type PromotionCode = Wire<Stripe.PromotionCode>
+export type Discount = Wire<Omit<Stripe.Discount, 'deleted'>>
+export type TaxRate = Wire<Stripe.TaxRate> & { _automatic?: true }
+export type BalanceTransaction = Wire<Stripe.CustomerBalanceTransaction>
+export type SessionLine = Wire<Stripe.LineItem> & { _rates?: string[] }
 
 export interface Invoice extends Wire<Omit<Stripe.Invoice, 'lines' | 'payments'>> {
   lines: List<InvoiceLine>
@@ -55,7 +61,7 @@ export type CancelReason = CancellationDetails['reason']
 export type Feedback = CancellationDetails['feedback']
 
 export interface CheckoutSession extends Wire<Omit<Stripe.Checkout.Session, 'line_items'>> {
-  _lines: Wire<Stripe.LineItem>[]
+  _lines: SessionLine[]
   _data: SessionData
 }
 
@@ -71,6 +77,13 @@ export interface SessionData {
   receipt_email: string | null
   /** Set when the subscription's last charge was declined: Stripe reuses the payment intent. */
   payment_intent: string | null
+  /** The discount of the whole session. */
+  discount?: string | null
+  tax_rates?: string[]
+  /** Whether the address that the page asks for is kept on the customer. */
+  keep_address?: boolean
+  /** What the customer will do on the page by itself, at a later instant. */
+  planned?: Record<string, unknown>
 }
 
 export interface StoredEvent {
@@ -129,6 +142,11 @@ export interface Kinds {
   'checkout.session': CheckoutSession
   event: StoredEvent
   webhook_endpoint: WebhookEndpoint
+  coupon: Coupon
+  promotion_code: PromotionCode
+  discount: Discount
+  tax_rate: TaxRate
+  customer_balance_transaction: BalanceTransaction
   _delivery: Delivery
   _answer: SavedAnswer
   _deadline: Deadline
@@ -146,11 +164,16 @@ export const kindByPrefix: Record<string, Kind> = {
   pi: 'payment_intent',
   seti: 'setup_intent',
   ch: 'charge',
+  py: 'charge',
   sub: 'subscription',
   in: 'invoice',
   inpay: 'invoice_payment',
   ii: 'invoiceitem',
   cs: 'checkout.session',
+  promo: 'promotion_code',
+  di: 'discount',
+  txr: 'tax_rate',
+  cbtxn: 'customer_balance_transaction',
 }
 
 export const API_VERSION = '2026-10-28.endive'

@@ -161,3 +161,23 @@ export async function types(stripe: Stripe, since = 0): Promise<string[]> {
   const events = await stripe.events.list({ limit: 100, created: { gte: since } })
   return events.data.map((event) => event.type).reverse()
 }
+
+/** A one-time price. */
+export async function pack(stripe: Stripe, amount: number, currency = 'usd'): Promise<Stripe.Price> {
+  return stripe.prices.create({ currency, unit_amount: amount, product_data: { name: `Pack of ${amount}` } })
+}
+
+/** An open Checkout session for so many of a price, in payment mode if nothing else is said. */
+export async function sessionFor(
+  stripe: Stripe,
+  price: Stripe.Price,
+  quantity: number,
+  more: Partial<Stripe.Checkout.SessionCreateParams> = {},
+): Promise<Stripe.Checkout.Session> {
+  return stripe.checkout.sessions.create({
+    mode: 'payment',
+    line_items: [{ price: price.id, quantity }],
+    success_url: 'https://example.com/ok',
+    ...more,
+  })
+}

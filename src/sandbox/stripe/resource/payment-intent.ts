@@ -1,4 +1,5 @@
 // Payment intents: made by invoices and Checkout, or by API; confirming one that belongs to an invoice pays it.
+import { settleSession } from '../checkout.ts'
 import { invalid, refused } from '../error.ts'
 import { attempt, invoiceOfIntent } from '../invoicing.ts'
 import { newestFirst, pageOf } from '../list.ts'
@@ -144,7 +145,13 @@ export const paymentIntent: Resource = {
       { cancellation_reason: oneOf('duplicate', 'fraudulent', 'requested_by_customer', 'abandoned') },
       ({ world, ids: [id = ''], params }) => {
         const old = world.need('payment_intent', id)
-        if (old.status === 'succeeded' || old.status === 'canceled')
+        // docs.stripe.com/api/payment_intents/cancel
+        if (world.store.all('checkout.session').some((s) => s.status === 'open' && s.payment_intent === id))
+          throw refused(
+            'You cannot cancel the PaymentIntent for a Checkout Session. Expire the Checkout Session instead.',
+            'payment_intent_unexpected_state',
+          )
+        if (['succeeded', 'canceled', 'processing'].includes(old.status))
           throw refused(
             `You cannot cancel this PaymentIntent because it has a status of ${old.status}.`,
             'payment_intent_unexpected_state',
@@ -159,4 +166,5 @@ export const paymentIntent: Resource = {
       },
     ),
   ],
+  deadlines: { 'payment.settle': settleSession },
 }

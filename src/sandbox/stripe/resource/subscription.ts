@@ -13,13 +13,16 @@ import {
   list,
   mergeMetadata,
   metadata,
-  off,
   oneOf,
   required,
   str,
+  unsupported,
 } from '../param.ts'
 import { listShape, pageShape, route, type Resource } from '../router.ts'
-import { subscribe, trialEnd, type NewItem } from '../subscribing.ts'
+import { checkItems, subscribe, trialEnd, type NewItem } from '../subscribing.ts'
+import { endDiscount, readTerms, termsShape } from '../terms.ts'
+import { ratesNamed } from '../tax.ts'
+import { sum } from '../reckon.ts'
 import { expireIncomplete, isOver } from '../subscription-state.ts'
 import type { World } from '../world.ts'
 import { liveCustomer } from '../customer.ts'
@@ -63,7 +66,7 @@ const shape = {
   collection_method: oneOf('charge_automatically', 'send_invoice'),
   days_until_due: int,
   off_session: bool,
-  automatic_tax: off('automatic tax'),
+  ...termsShape,
 }
 
 export const subscription: Resource = {
@@ -80,6 +83,8 @@ export const subscription: Resource = {
               price: str,
               price_data: hash({ ...priceData, product: required(str) }),
               quantity: int,
+              tax_rates: list(str),
+              discounts: unsupported('discounts of single items'),
               metadata,
             }),
           ),
@@ -89,11 +94,14 @@ export const subscription: Resource = {
         currency: str,
       },
       ({ world, params }) => {
-        liveCustomer(world, params.customer, 'customer')
+        const customer = liveCustomer(world, params.customer, 'customer')
         const items = params.items.map((item, i): NewItem => {
           const price = resolvePrice(world, item.price, item.price_data, `items[${i}]`)
-          return { price, quantity: item.quantity ?? 1, metadata: mergeMetadata({}, item.metadata) }
+          const taxRates = ratesNamed(world, item.tax_rates ?? [], `items[${i}][tax_rates]`)
+          return { price, quantity: item.quantity ?? 1, metadata: mergeMetadata({}, item.metadata), taxRates }
         })
+        const { currency } = checkItems(items)
+        const subtotal = sum(items.map((item) => (item.price.unit_amount ?? 0) * item.quantity))
         if (params.default_payment_method) ownMethod(world, params.default_payment_method, params.customer)
         return subscribe(
           world,
@@ -111,6 +119,7 @@ export const subscription: Resource = {
             collection_method: params.collection_method ?? 'charge_automatically',
             days_until_due: params.days_until_due ?? null,
             save_default_payment_method: params.payment_settings?.save_default_payment_method ?? 'off',
+            terms: readTerms(world, params, { customer, currency, subtotal }),
           },
           {
             behavior: params.payment_behavior ?? 'allow_incomplete',
@@ -205,6 +214,7 @@ export const subscription: Resource = {
     'subscription.trial_will_end': warnTrial,
     'subscription.upcoming': announce,
     'subscription.expire': expireIncomplete,
+    'discount.end': endDiscount,
     'subscription.update_expires': discardUpdate,
   },
 }

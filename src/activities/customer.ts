@@ -1,0 +1,101 @@
+/** What is done about customers in Stripe: one is made for an account when it first needs it, and followed when it is deleted. */
+import { businessNow } from '../clock.ts'
+import type { Instant } from '../domain/calendar.ts'
+import type { CustomerObservation, CustomerPlan } from '../domain/customer.ts'
+import { workflowId } from '../domain/id.ts'
+import { raiseAlert, resolveAlert } from '../store/alert.ts'
+import { recordAudit } from '../store/audit.ts'
+import { type Pool, transaction } from '../store/connect.ts'
+import { settle, unsettledFor } from '../store/inbox.ts'
+import { customerTie, tieCustomer, tiedAccount, untieCustomer } from '../store/stripe-customer.ts'
+import { type Gateway, lacksCustomer } from '../stripe/gateway.ts'
+import { translated } from './translate.ts'
+
+export interface CustomerDeps {
+  pool: Pool
+  gateway: Gateway
+}
+
+export interface CustomerSight {
+  at: Instant
+  observation: CustomerObservation
+  /** events that were there before the observation */
+  events: string[]
+}
+
+export type CustomerActivities = ReturnType<typeof createCustomerActivities>
+
+export function createCustomerActivities({ pool, gateway }: CustomerDeps) {
+  return translated({
+    async observeCustomer({ customer }: { customer: string }): Promise<CustomerSight> {
+      const events = (await unsettledFor(pool, workflowId.customer(customer))).map((event) => event.eventId)
+      const at = await businessNow(pool)
+      const account = (await tiedAccount(pool, customer)) ?? null
+      const there = account === null || (await gateway.hasCustomer(customer))
+      return { at, events, observation: { customer, account, there } }
+    },
+
+    async applyCustomer(input: { customer: string; plan: CustomerPlan; events: string[] }): Promise<void> {
+      const { customer, plan, events } = input
+      if (plan.untie) await noteDeleted(pool, customer)
+      await transaction(pool, async (client) => {
+        await settle(client, events)
+        await resolveAlert(client, 'needs_attention', workflowId.customer(customer))
+      })
+    },
+  })
+}
+
+/**
+ * Does something that needs the account's customer in Stripe, and makes it first when there is none. One that turns out
+ * to have been deleted is noted and followed by a new one.
+ * @throws what `use` throws
+ */
+export async function withCustomer<T>(
+  { pool, gateway }: CustomerDeps,
+  account: string,
+  person: { email: string | null; name: string | null },
+  use: (customer: string) => Promise<T>,
+): Promise<T> {
+  const customer = await customerOf({ pool, gateway }, account, person)
+  try {
+    return await use(customer)
+  } catch (error) {
+    if (!lacksCustomer(error) || (await gateway.hasCustomer(customer))) throw error
+    await noteDeleted(pool, customer)
+    return await use(await customerOf({ pool, gateway }, account, person))
+  }
+}
+
+async function customerOf(
+  { pool, gateway }: CustomerDeps,
+  account: string,
+  person: { email: string | null; name: string | null },
+): Promise<string> {
+  const { customer, ordinal } = await customerTie(pool, account)
+  if (customer !== null) return customer
+  const made = await gateway.createCustomer(account, ordinal, person)
+  return await tieCustomer(pool, account, { customer: made, ordinal })
+}
+
+/** Once: whoever finds it first tells a person, because somebody in Stripe meant something by it. */
+async function noteDeleted(pool: Pool, customer: string): Promise<void> {
+  await transaction(pool, async (client) => {
+    const account = await untieCustomer(client, customer)
+    if (account === undefined) return
+    await recordAudit(client, {
+      account,
+      actor: 'stripe',
+      action: 'customer',
+      subject: customer,
+      reasonCode: 'deleted',
+      detail: {},
+    })
+    await raiseAlert(
+      client,
+      'customer_deleted',
+      customer,
+      `${account}'s customer was deleted in Stripe; its credits stay, its next order makes a new customer`,
+    )
+  })
+}
