@@ -267,7 +267,7 @@ describe('a dry run of whatever changes a wallet', function () {
           key: step.large ? undefined : small,
         }
       }
-      case 'create':
+      default:
         return { path: '/v1/accounts', body: { external_id: `${tag}${step.external_id}` } }
     }
   }
