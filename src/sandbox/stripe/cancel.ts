@@ -1,5 +1,6 @@
 // The end of a subscription, now or later.
 import { isOver } from './subscription-state.ts'
+import { scheduleAfterEnd } from './schedule-run.ts'
 import { discardUpdate } from './update-payment.ts'
 import type { CancelReason, Subscription } from './wire.ts'
 import type { World } from './world.ts'
@@ -32,6 +33,7 @@ export function endSubscription(world: World, subId: string, reason: CancelReaso
     },
   })
   world.emit('customer.subscription.deleted', ended)
+  scheduleAfterEnd(world, ended, reason)
   return ended
 }
 

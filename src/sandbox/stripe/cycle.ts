@@ -5,6 +5,7 @@ import { draftInvoice } from './invoice-draft.ts'
 import { linesFor } from './invoice-line.ts'
 import { attempt, finalize } from './invoicing.ts'
 import { pendingOf } from './proration.ts'
+import { advance } from './schedule-run.ts'
 import { isOver, setStatus } from './subscription-state.ts'
 import { discardUpdate } from './update-payment.ts'
 import type { Invoice, Subscription } from './wire.ts'
@@ -57,9 +58,13 @@ export function planNext(world: World, sub: Subscription): void {
 /** The end of a period or of a trial: the next one starts, and its invoice is drafted for an hour. */
 export function turnPeriod(world: World, subId: string): void {
   discardUpdate(world, subId)
-  const sub = world.store.get('subscription', subId)
-  if (!sub || isOver(sub) || sub.status === 'incomplete') return
-  const { start, end } = periodOf(sub)
+  const before = world.store.get('subscription', subId)
+  if (!before || isOver(before) || before.status === 'incomplete' || before.status === 'paused') return
+  const { start, end } = periodOf(before)
+  // a phase that begins with the period shares its invoice
+  advance(world, subId, end, true)
+  const sub = world.need('subscription', subId)
+  if (isOver(sub)) return
   if (sub.cancel_at !== null && sub.cancel_at <= end) {
     endAsPlanned(world, sub)
     return
@@ -78,7 +83,7 @@ export function turnPeriod(world: World, subId: string): void {
   const after = { ...anew, latest_invoice: invoice.id }
   world.store.put('subscription', subId, after)
   world.emit('invoice.created', invoice)
-  world.emitChange('customer.subscription.updated', sub, after)
+  world.emitChange('customer.subscription.updated', before, after)
   planNext(world, after)
 }
 
@@ -109,7 +114,7 @@ export function cancelNow(world: World, subId: string): void {
 }
 
 /** Prorations that were still pending are collected at the end. docs.stripe.com/api/subscriptions/cancel */
-function endAsPlanned(world: World, sub: Subscription): void {
+export function endAsPlanned(world: World, sub: Subscription): void {
   const ended = endSubscription(world, sub.id, null)
   if (pendingOf(world, sub.id).length > 0) finalInvoice(world, ended, HOUR)
 }

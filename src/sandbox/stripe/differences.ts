@@ -19,6 +19,16 @@ export const differences: Difference[] = [
     field: 'pending_update.cancel_at_period_end',
     why: 'only in the types (since 2026-09-30), like the discounts there',
   },
+  {
+    schema: 'subscription_schedule',
+    field: 'pause_schedules',
+    why: 'required by the types, not in the document',
+  },
+  {
+    schema: 'subscription_schedule',
+    field: 'phases.items.plan',
+    why: 'required by the types, not in the document',
+  },
   { schema: 'subscription_item', field: 'current_trial', why: 'only in the types: the running trial offer' },
   { schema: 'subscription_item', field: 'plan', why: 'required by the types, not in the document' },
   { schema: 'charge', field: 'source', why: 'required by the types (null), not in the document' },

@@ -53,7 +53,7 @@ function walk(on: Walk, node: Json, keys: string[], owner: Json, trail: string[]
 
 function look(world: World, node: Json, key: string, id: string, path: string): Json {
   // a coupon's id is whatever its maker chose
-  const kind = key === 'coupon' ? 'coupon' : kindByPrefix[id.slice(0, Math.max(0, id.indexOf('_')))]
+  const kind = key === 'coupon' ? 'coupon' : kindByPrefix[/^(sub_sched|[a-z]+)_/.exec(id)?.[1] ?? '']
   const found = kind && world.store.get(kind, id)
   const own = key === 'id' || plain.has(`${String(node['object'])}.${key}`)
   if (own || !found) throw cannot(path)

@@ -15,6 +15,7 @@ import { product } from './resource/product.ts'
 import { promotionCode } from './resource/promotion-code.ts'
 import { setupIntent } from './resource/setup-intent.ts'
 import { subscription } from './resource/subscription.ts'
+import { subscriptionSchedule } from './resource/subscription-schedule.ts'
 import { taxRate } from './resource/tax-rate.ts'
 import { webhookEndpoint } from './resource/webhook-endpoint.ts'
 
@@ -25,6 +26,7 @@ export const resources: Resource[] = [
   price,
   checkoutSession,
   subscription,
+  subscriptionSchedule,
   invoiceItem,
   invoice,
   invoicePayment,

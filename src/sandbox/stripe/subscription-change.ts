@@ -8,6 +8,7 @@ import { mergeMetadata, type Read } from './param.ts'
 import { changedTerms, type termsShape } from './terms.ts'
 import { changedItems } from './item-change.ts'
 import { creditsFor, pendingOf } from './proration.ts'
+import { followChange, scheduleOf } from './schedule-run.ts'
 import { firstInvoice, type PaymentBehavior } from './subscribing.ts'
 import { isOver } from './subscription-state.ts'
 import { changesBilling, planUpdate, type BillingChange } from './subscription-update.ts'
@@ -80,6 +81,11 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
       'A canceled subscription can only update its cancellation_details and metadata.',
       'invalid_canceled_subscription_fields',
     )
+  const ends = change.cancel_at !== undefined || change.cancel_at_period_end !== undefined
+  if (ends && scheduleOf(world, sub))
+    throw invalid(
+      `The subscription is managed by the subscription schedule \`${String(sub.schedule)}\`, and updating any cancelation behavior directly is not allowed. Please update the schedule instead.`,
+    )
   const patch: Partial<Subscription> = {
     ...endPatch(world, sub, change),
     ...changedTerms(world, sub, change),
@@ -108,6 +114,7 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
   }
   makeChange(world, sub, patch, change)
   scheduleEnd(world, world.need('subscription', sub.id))
+  if (change.items) followChange(world, sub.id)
   return world.need('subscription', sub.id)
 }
 

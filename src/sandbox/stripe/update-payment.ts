@@ -6,6 +6,7 @@ import { attempt, finalize, methodFor, paymentOf } from './invoicing.ts'
 import { declineError } from './payment.ts'
 import { planNext } from './cycle.ts'
 import { pendingOf } from './proration.ts'
+import { followChange } from './schedule-run.ts'
 import type { PaymentBehavior } from './subscribing.ts'
 import { setStatus, voidInvoice } from './subscription-state.ts'
 import { applyUpdate, invoiceUpdate, type UpdatePlan } from './subscription-update.ts'
@@ -15,6 +16,8 @@ import type { World } from './world.ts'
 export interface HowToPay {
   behavior: PaymentBehavior
   offSession: boolean
+  /** Nobody asks right now: a missing payment method is a payment that failed, not an error. */
+  alone?: true
 }
 
 const HOUR = 3600
@@ -51,10 +54,10 @@ function collect(world: World, open: Invoice, how: HowToPay): void {
     if (sub.status === 'active') setStatus(world, sub, 'past_due')
     return
   }
-  const method = needMethod(world, open)
   const automatic = how.behavior === 'allow_incomplete'
+  const method = how.alone ? methodFor(world, open) : needMethod(world, open)
   const { outcome } = attempt(world, open.id, { offSession: how.offSession, automatic, challenge: true })
-  if (outcome === 'succeeded' || automatic) return
+  if (outcome === 'succeeded' || automatic || !method) return
   const intentId = paymentOf(world, open.id)?.payment.payment_intent ?? ''
   const { status, body } = declineError(method, world.need('payment_intent', intentId))
   throw new StripeFault(status, body)
@@ -141,6 +144,7 @@ export function applyPending(world: World, sub: Subscription): void {
   planNext(world, after)
   world.emitChange('customer.subscription.updated', sub, after)
   if (sub.pending_update) world.emit('customer.subscription.pending_update_applied', after)
+  followChange(world, sub.id)
 }
 
 /** The change is given up: its invoice is voided, nothing of it happened. */

@@ -35,6 +35,8 @@ export type InvoiceItem = Wire<Omit<Stripe.InvoiceItem, 'deleted'>> & {
   /** The invoice line that bills it. */
   _line?: string
 }
+export type SubscriptionSchedule = Wire<Stripe.SubscriptionSchedule>
+export type SchedulePhase = SubscriptionSchedule['phases'][number]
 export type WebhookEndpoint = Wire<Stripe.WebhookEndpoint>
 export type Coupon = Wire<Omit<Stripe.Coupon, 'deleted'>> & { _products?: string[]; _deleted?: true }
 export type PromotionCode = Wire<Stripe.PromotionCode>
@@ -136,6 +138,7 @@ export interface Kinds {
   setup_intent: SetupIntent
   charge: Charge
   subscription: Subscription
+  subscription_schedule: SubscriptionSchedule
   invoice: Invoice
   invoice_payment: InvoicePayment
   invoiceitem: InvoiceItem
@@ -166,6 +169,7 @@ export const kindByPrefix: Record<string, Kind> = {
   ch: 'charge',
   py: 'charge',
   sub: 'subscription',
+  sub_sched: 'subscription_schedule',
   in: 'invoice',
   inpay: 'invoice_payment',
   ii: 'invoiceitem',

@@ -85,6 +85,14 @@ describe('stripe sandbox: shapes', function () {
     assert.ok(held.pending_update)
     conforms('subscription', held)
     await stripe.invoices.voidInvoice(held.latest_invoice as string)
+    const schedule = await stripe.subscriptionSchedules.create({ from_subscription: sub.id })
+    const [{ start_date, end_date }] = schedule.phases as [Stripe.SubscriptionSchedule.Phase]
+    const phases = [
+      { start_date, end_date, items: [{ price: dear.id }] },
+      { items: [{ price: dear.id, quantity: 2 }], metadata: { a: 'b' } },
+    ]
+    conforms('subscription_schedule', await stripe.subscriptionSchedules.update(schedule.id, { phases }))
+    conforms('subscription_schedule', await stripe.subscriptionSchedules.release(schedule.id))
   }
 
   it('match the document, as created, paid, declined, on trial and ended', async () => {
@@ -113,6 +121,7 @@ describe('stripe sandbox: shapes', function () {
       ['invoice', stripe.invoices.list({ expand: ['data.payments'] })],
       ['invoice_payment', stripe.invoicePayments.list()],
       ['invoiceitem', stripe.invoiceItems.list()],
+      ['subscription_schedule', stripe.subscriptionSchedules.list()],
       ['payment_intent', stripe.paymentIntents.list()],
       ['charge', stripe.charges.list()],
       ['setup_intent', stripe.setupIntents.list()],
