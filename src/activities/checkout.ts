@@ -122,7 +122,7 @@ export function createCheckoutActivities({ pool, gateway, purchases, reach }: Ch
 
 /** What opening a page would do, of an order that is not written. */
 export async function foreseeCheckout(
-  { pool }: Pick<CheckoutDeps, 'pool'>,
+  { pool, gateway }: Pick<CheckoutDeps, 'pool' | 'gateway'>,
   { input }: PreviewInput,
 ): Promise<Foresight> {
   const { account = '', plan = '', pack, interval, quantity, saves_method: saves } = input
@@ -131,11 +131,13 @@ export async function foreseeCheckout(
     pack === undefined
       ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month')
       : await packOnSale(pool, pack)
+  const tied = (await readAccount(pool, account))?.stripeCustomerId ?? null
   const decision = decideOpening({
     at,
     createdAt: at,
     opened: false,
-    customer: (await readAccount(pool, account))?.stripeCustomerId ?? null,
+    // acting finds one that was deleted by asking for the page in vain
+    customer: tied !== null && (await gateway.hasCustomer(tied)) ? tied : null,
     sold: soldBy(terms ?? null, Number(quantity), saves === 'true'),
   })
   return foresightOf(at, decision)

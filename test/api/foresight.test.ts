@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { Decimal } from 'decimal.js'
 import fc from 'fast-check'
 import { createApiKey } from '../../src/store/api-key.ts'
 import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
+import { postingsSince } from '../support/foreseen.ts'
 import { type Answer, type ApiUnderTest, startApi } from './api-under-test.ts'
 
 const HUGE = '999999999999999.99999999'
@@ -290,7 +290,10 @@ describe('a dry run of whatever changes a wallet', function () {
     const { outcome, refusal, effects, balance } = preview.body
     assert.deepEqual({ outcome, refusal }, endOf(answer))
     assert.deepEqual(effects, {
-      postings: step.do === 'create' ? [] : await postingsSince(account, before, known),
+      postings:
+        step.do === 'create'
+          ? []
+          : await postingsSince(api.database, account, { seq: `${before.wallet.seq}`, lots: [...known] }),
       stripe: [],
       notices: step.do === 'create' ? [] : await noticesSince(account, before),
       dates:
@@ -336,41 +339,6 @@ describe('a dry run of whatever changes a wallet', function () {
     new Set(
       await one<string[]>(`select coalesce(array_agg(id), '{}') from lot where account_id = $1`, [account]),
     )
-
-  /** What was posted; lots that were not there before are null. Read as it is: asking the ledger would settle it. */
-  async function postingsSince(
-    account: string,
-    { wallet }: { wallet: { seq: number } },
-    known: Set<string>,
-  ): Promise<object[]> {
-    const { rows } = await api.database.owner.query<{
-      kind: string
-      amount: string
-      balance_after: string
-      feature: string | null
-      reason_code: string
-      lots: { id: string; source: string; amount: string; expires_at: string | null }[]
-    }>(
-      `select kind, amount, balance_after, feature, reason_code,
-              array(select jsonb_build_object('id', lot.id, 'source', lot.kind, 'amount', p.lot_amounts[n]::text,
-                                              'expires_at', lot.expires_at)
-                      from generate_subscripts(p.lot_ids, 1) n join lot on lot.id = p.lot_ids[n] order by n) as lots
-         from posting p where account_id = $1 and seq > $2 order by seq`,
-      [account, wallet.seq],
-    )
-    const plain = (decimal: string) => new Decimal(decimal).toFixed()
-    return rows.map((row) => ({
-      ...row,
-      amount: plain(row.amount),
-      balance_after: plain(row.balance_after),
-      lots: row.lots.map(({ id, source, amount, expires_at }) => ({
-        lot: known.has(id) ? id : null,
-        source,
-        amount: plain(amount),
-        expires_at: expires_at === null ? null : new Date(expires_at).toISOString(),
-      })),
-    }))
-  }
 
   async function noticesSince(account: string, { notices }: { notices: string[] }): Promise<object[]> {
     const { rows } = await api.database.owner.query<object>(
