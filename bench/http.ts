@@ -15,7 +15,7 @@ const CONNECTIONS = 32
 export async function httpCases(
   postgres: Postgres,
   folder: string,
-): Promise<{ cases: Case[]; stop: () => Promise<void> }> {
+): Promise<{ cases: Case[]; pids: number[]; stop: () => Promise<void> }> {
   const key = makeApiKey()
   await ensureApiKey(postgres.ownerUrl, key, ['spend'])
   const programs: Program[] = []
@@ -61,6 +61,7 @@ export async function httpCases(
   ])
   return {
     cases,
+    pids: programs.map(({ pid }) => pid),
     async stop() {
       for (const connection of opened.flat()) connection.close()
       for (const program of programs) await program.stop()

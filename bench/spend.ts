@@ -16,7 +16,7 @@ import { migrate } from '../src/store/migrate.ts'
 import { libraryCases, SPREAD } from './cases.ts'
 import { cpuOf } from './cpu.ts'
 import { httpCases } from './http.ts'
-import { load, type Round } from './load.ts'
+import { load } from './load.ts'
 import { seed, SETTINGS } from './seed.ts'
 import { printScale, printTable, type Result } from './table.ts'
 
@@ -65,7 +65,7 @@ async function compareWithBare(postgres: Postgres, folder: string): Promise<void
     const cases = [...libraryCases(pool, SPREAD), ...http.cases].filter(({ name, callers }) =>
       `${name} ${callers}`.includes(values.only),
     )
-    const results = await measure(cases, postmasterOf(folder))
+    const results = await measure(cases, { postgres: [postmasterOf(folder)], api: http.pids })
     await prove(postgres)
     printTable(results, {
       cpus: cpus().length,
@@ -98,7 +98,7 @@ async function compareSizes(postgres: Postgres): Promise<void> {
         .filter(({ name, callers }) => name.startsWith('ours') && callers <= 32)
         .map((one) => ({ ...one, name: `${one.name} @${postings}` })),
     )
-    const results = await measure(cases, undefined)
+    const results = await measure(cases, { postgres: [], api: [] })
     for (const { url } of sizes) await prove({ ownerUrl: url })
     printScale(results)
   } finally {
@@ -118,18 +118,23 @@ async function prepare(
 }
 
 /** Interleaved, so that what else the machine does meets all of them alike; one round before, to warm up. */
-async function measure(cases: Case[], postmaster: number | undefined): Promise<Result[]> {
-  const results = cases.map((one) => ({ ...one, rounds: [] as (Round & { postgres: number })[] }))
+async function measure(cases: Case[], programs: Record<'postgres' | 'api', number[]>): Promise<Result[]> {
+  const results = cases.map((one) => ({ ...one, rounds: [] as Result['rounds'] }))
   for (let round = -1; round < ROUNDS; round++) {
     say(round < 0 ? 'warming up' : `round ${round + 1} of ${ROUNDS}`)
     for (const { callers, call, rounds } of results) {
-      const before = postmaster === undefined ? 0 : (cpuOf({ postmaster })['postmaster'] ?? 0)
+      const before = { postgres: used(programs.postgres), api: used(programs.api) }
       const one = await load(callers, MS, call)
-      const after = postmaster === undefined ? 0 : (cpuOf({ postmaster })['postmaster'] ?? 0)
-      if (round >= 0) rounds.push({ ...one, postgres: ((after - before) / MS) * 1_000 })
+      const cores = (kind: keyof typeof programs) => ((used(programs[kind]) - before[kind]) / MS) * 1_000
+      if (round >= 0) rounds.push({ ...one, postgres: cores('postgres'), api: cores('api') })
     }
   }
   return results
+}
+
+/** Seconds of processor time of these processes and what is under them, so far. */
+function used(pids: number[]): number {
+  return Object.values(cpuOf(Object.fromEntries(pids.entries()))).reduce((sum, one) => sum + one, 0)
 }
 
 /** @throws when what was measured left the books wrong */

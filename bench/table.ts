@@ -4,7 +4,7 @@ import { median, type Round } from './load.ts'
 export interface Result {
   name: string
   callers: number
-  rounds: (Round & { postgres: number })[]
+  rounds: (Round & { postgres: number; api: number })[]
 }
 
 /** Each: the ratio of its median to a bare statement's, and how much is wanted. */
@@ -54,11 +54,11 @@ export function printTable(
           : '',
     ]
   })
-  const head = ['case', 'callers', 'a second', 'least', 'most', 'p50 ms', 'p99 ms', 'load', 'postgres']
+  const head = ['case', 'callers', 'a second', 'least', 'most', 'p50 ms', 'p99 ms', 'load', 'api', 'postgres']
   print([...head, 'ratio', 'wanted', ''], lines)
   process.stdout.write(
     `\nMedians of ${about.rounds} interleaved rounds of ${about.seconds} s; ${about.cpus} processors shared by load, API and ` +
-      `Postgres; ${about.postings} older postings, ten lots a wallet. load and postgres: processors used by the two.\n`,
+      `Postgres; ${about.postings} older postings, ten lots a wallet. load, api and postgres: processors used by them.\n`,
   )
 }
 
@@ -87,7 +87,9 @@ function figures(result: Result): string[] {
   return [
     ...[rate(result), Math.min(...rates), Math.max(...rates)].map((figure) => figure.toFixed(0)),
     ...[of(({ p50Ms }) => p50Ms), p99(result)].map((figure) => figure.toFixed(2)),
-    ...[of(({ cores }) => cores), of(({ postgres }) => postgres)].map((figure) => figure.toFixed(2)),
+    ...[of(({ cores }) => cores), of(({ api }) => api), of(({ postgres }) => postgres)].map((figure) =>
+      figure.toFixed(2),
+    ),
   ]
 }
 

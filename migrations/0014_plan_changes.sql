@@ -22,7 +22,9 @@ alter table entitlement
 drop index entitlement_due;
 create index entitlement_due on entitlement (subscription_id, due_at) where granted_at is null and cut < amount;
 
-alter table subscription add column pending_change jsonb;
+alter table subscription
+  add column pending_change jsonb,
+  add column paused boolean not null default false;
 comment on column subscription.pending_change is
   'what Stripe changes by itself: at the end of the period, or when an invoice is paid; as Stripe says it';
 

@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { type DestinationStream, destination as fileStream, type Logger, pino, stdTimeFunctions } from 'pino'
+import { type DestinationStream, destination as fileStream, type Logger, pino } from 'pino'
 import type { LogLevel } from './config.ts'
 
 export type { Logger } from 'pino'
@@ -44,7 +44,7 @@ export function createLogger(level: LogLevel, destination?: string | Destination
     {
       level,
       base: null,
-      timestamp: stdTimeFunctions.isoTime,
+      timestamp: isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
       hooks: { streamWrite: clean },
@@ -55,24 +55,36 @@ export function createLogger(level: LogLevel, destination?: string | Destination
   )
 }
 
+let written = { at: 0, text: '' }
+
+/** The time as a line has it, written once a millisecond. */
+function isoTime(): string {
+  const at = Date.now()
+  if (at !== written.at) written = { at, text: `,"time":"${new Date(at).toISOString()}"` }
+  return written.text
+}
+
 /** Synchronous on purpose: the last lines before a crash are the ones that matter. */
 function appendTo(path: string): DestinationStream {
   mkdirSync(dirname(path), { recursive: true })
   return fileStream({ dest: path, append: true, sync: true })
 }
 
-/** Lines of one turn of the event loop in one write: under load a write each would be a tenth of a request. */
+/** How long lines are gathered: what a process that is killed may leave unsaid. */
+const GATHERED_MS = 10
+
+/** Lines of a moment in one write: under load a write each, or one a turn of the event loop, would be a tenth of a request. */
 function gathered(stream: DestinationStream): DestinationStream {
   let lines = ''
   const write = () => {
     if (lines !== '') stream.write(lines)
     lines = ''
   }
-  // whoever ends the process in the middle of a turn
+  // whoever ends the process in the middle of it, or has nothing else to do
   process.on('exit', write)
   return {
     write(line) {
-      if (lines === '') setImmediate(write)
+      if (lines === '') setTimeout(write, GATHERED_MS).unref()
       lines += line
     },
   }

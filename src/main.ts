@@ -11,6 +11,7 @@ import {
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
+import { createChangeActivities } from './activities/change.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
 import { createCustomerActivities } from './activities/customer.ts'
 import { createDriftActivities } from './activities/drift.ts'
@@ -24,6 +25,7 @@ import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
+import { createChangeGateway } from './stripe/change.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
 import { createPriceGateway } from './stripe/price.ts'
 import { createPurchaseGateway } from './stripe/purchase.ts'
@@ -71,6 +73,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
   const gateway = createGateway(stripeApi)
   const prices = createPriceGateway(stripeApi)
   const purchases = createPurchaseGateway(stripeApi)
+  const changes = createChangeGateway(stripeApi)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
@@ -95,6 +98,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
       workflowBundle: await bundle(),
       activities: {
         ...createSubscriptionActivities({ pool, gateway, reach }),
+        ...createChangeActivities({ pool, gateway, changes }),
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
         ...createPurchaseActivities({ pool, purchases }),
@@ -102,7 +106,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
         ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
-        ...createPreviewActivities({ pool, gateway }),
+        ...createPreviewActivities({ pool, gateway, changes }),
       },
       ...WORKER_OPTIONS,
     })

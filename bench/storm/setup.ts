@@ -1,7 +1,7 @@
 /** Makes what is to be renewed: accounts, customers with a card, subscriptions; each adopted by its workflow and paid. */
 import { randomUUID } from 'node:crypto'
 import { idFrom, workflowId } from '../../src/domain/id.ts'
-import { METADATA } from '../../src/stripe/gateway.ts'
+import { METADATA } from '../../src/stripe/fact.ts'
 import { eventually, type Stack } from '../../test/support/stack.ts'
 
 export interface Subscriber {

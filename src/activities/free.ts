@@ -72,7 +72,7 @@ export function createFreeActivities({ pool }: FreeDeps) {
         if (subscription === undefined) throw new Error(`there is no ${input.subscription}`)
         const { account } = subscription
         const before = cancellable(subscription, await businessNow(client))
-        const decision = decideCancel(before, null)
+        const decision = decideCancel(before)
         if ('refused' in decision) return await finishCommand(client, input.command, refusalOutcome(decision))
         if (!decision.already) {
           await cancelFreeAt(client, input.subscription, before.periodEnd)
@@ -153,7 +153,7 @@ export async function foreseeCancelFree({ pool }: FreeDeps, { subject }: Preview
   const at = await businessNow(pool)
   const subscription = (await readFree(pool, subject))?.subscription
   const before = subscription && cancellable(subscription, at)
-  return foresightOf(at, decideCancel(before, null))
+  return foresightOf(at, decideCancel(before))
 }
 
 /** A free plan as what can be cancelled: the month that runs is its last one. */

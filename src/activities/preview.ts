@@ -2,16 +2,18 @@
 import type { Foresight } from '../domain/effect.ts'
 import { isFree } from '../domain/id.ts'
 import type { Pool } from '../store/connect.ts'
+import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { Operation, PreviewInput } from '../workflows/message.ts'
+import { foreseeCancel, foreseeChange, foreseeResume, foreseeWithdrawal } from './change.ts'
 import { foreseeCheckout } from './checkout.ts'
 import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
-import { foreseeCancel } from './subscription.ts'
 import { translated } from './translate.ts'
 
 export interface PreviewDeps {
   pool: Pool
   gateway: Gateway
+  changes: ChangeGateway
 }
 
 /** Observes and decides as acting does, and says what the decision says. */
@@ -20,6 +22,9 @@ export type Foresee = (deps: PreviewDeps, asked: PreviewInput) => Promise<Foresi
 const FORESEE: Record<Operation, Foresee> = {
   open: (deps, asked) => (isFree(asked.subject) ? foreseeEnrolment : foreseeCheckout)(deps, asked),
   cancel: (deps, asked) => (isFree(asked.subject) ? foreseeCancelFree : foreseeCancel)(deps, asked),
+  change: foreseeChange,
+  resume: foreseeResume,
+  withdraw: foreseeWithdrawal,
 }
 
 export type PreviewActivities = ReturnType<typeof createPreviewActivities>

@@ -1,8 +1,6 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
-import { cancelCall, cancellationAnswer, decideCancel, endOf } from '../domain/cancel.ts'
-import { type Foresight, foresightOf, refusalOutcome } from '../domain/effect.ts'
 import type { Instant } from '../domain/calendar.ts'
-import { isPaidFor } from '../domain/subscription.ts'
+import { isPaidFor } from '../domain/status.ts'
 import type { InvoiceFacts, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { grant } from '../ledger/post.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
@@ -10,21 +8,21 @@ import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
-import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
-import { keepMirror } from '../store/mirror.ts'
+import { keepMirror, mirrorBefore } from '../store/mirror.ts'
+import { writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
-import type { Gateway, StripeSubscription } from '../stripe/gateway.ts'
+import type { Gateway } from '../stripe/gateway.ts'
 import { postingKey } from '../domain/id.ts'
-import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
-import { refusalOf, translated } from './translate.ts'
+import { grantOf } from './change.ts'
+import { translated } from './translate.ts'
 
 /** How many passes over an event may fail before it is set aside. Each tried for minutes, and the waits between grow. */
 const ATTEMPTS_MAX = 10
@@ -77,14 +75,19 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       const open = unsettledInvoices(invoices, new Set(known))
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
+      const before = await mirrorBefore(pool, id)
+      if (before?.priceId != null) prices.add(before.priceId)
+      for (const each of [subscription.pending, before?.pending]) if (each != null) prices.add(each.priceId)
       const terms = await termsOf(pool, [...prices])
-      return { at, events, observation: { at, subscription, invoices: open, terms, known, pending, owed } }
+      const observation = { at, subscription, invoices: open, terms, known, pending, owed, before }
+      return { at, events, observation }
     },
 
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
     async applySubscription(input: { plan: SubscriptionPlan; events: string[] }): Promise<{ role: string }> {
       // a workflow that began under an earlier version says nothing of settlements
-      const { payments, entitlements, grants, settlements = [], cuts = [], mirror } = input.plan as KeptPlan
+      const { payments, entitlements, grants, mirror, ...more } = input.plan as KeptPlan
+      const { settlements = [], cuts = [], notices = [] } = more
       const { role, due } = await transaction(pool, async (client) => {
         await lockWallet(client, mirror.account)
         for (const payment of payments) {
@@ -94,18 +97,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         await cutEntitlements(client, cuts)
         await writeSettlements(client, mirror.account, mirror.id, settlements)
         for (const step of grants) {
-          const { occurredAt } = await grant(client, {
-            account: mirror.account,
-            key: step.key,
-            kind: 'plan',
-            amount: step.amount,
-            expiresAt: step.expiresAt ?? undefined,
-            recurring: { subscription: mirror.id, periodStart: step.periodStart, carry: step.carry },
-            payment: step.payment,
-            actor: 'system',
-            reasonCode: step.reason,
-            source: step.source,
-          })
+          const { occurredAt } = await grant(client, grantOf(mirror.account, mirror.id, step))
           await markGranted(client, step.key, occurredAt)
         }
         const { role, changed } = await keepMirror(client, mirror)
@@ -119,6 +111,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
             detail: changed,
           })
         }
+        for (const notice of notices) await writeNotice(client, notice)
         await settle(client, input.events)
         await forgetStray(client, mirror.id)
         // whichever run raised it: what was wrong is right again
@@ -141,33 +134,6 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       })
     },
 
-    /** Carries out a cancel command once: its row keeps the answer. */
-    async cancelSubscription(input: { subscription: string; command: string }): Promise<CommandAnswer> {
-      const given = (await readCommand(pool, input.command))?.answer
-      if (given !== undefined) return given
-      const decision = decideCancel(
-        await gateway.subscription(input.subscription),
-        cancelCall(input.subscription),
-      )
-      if ('refused' in decision) return await finishCommand(pool, input.command, refusalOutcome(decision))
-      if (decision.already) {
-        return await finishCommand(pool, input.command, cancellationAnswer(decision.cancelAt))
-      }
-      let after: StripeSubscription
-      try {
-        after = await gateway.cancelAtPeriodEnd(input.subscription, input.command)
-      } catch (error) {
-        const refusal = refusalOf(error)
-        if (refusal === undefined) throw error
-        return await finishCommand(pool, input.command, {
-          state: 'refused',
-          statusCode: 502,
-          result: refusal,
-        })
-      }
-      return await finishCommand(pool, input.command, cancellationAnswer(endOf(after)))
-    },
-
     /** Shows a person what stopped, and parks the events that cannot be worked off. */
     async raiseAttention(input: { owner: string; reason: string; final: boolean }): Promise<void> {
       await raiseAlert(pool, 'needs_attention', input.owner, input.reason)
@@ -186,7 +152,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
 }
 
 /** A plan as it may come from a workflow that was made with an earlier version of this program. */
-type KeptPlan = Omit<SubscriptionPlan, 'settlements' | 'cuts'> & Partial<SubscriptionPlan>
+type KeptPlan = Omit<SubscriptionPlan, 'settlements' | 'cuts' | 'notices'> & Partial<SubscriptionPlan>
 
 /** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */
 function unsettledInvoices(invoices: InvoiceFacts[], known: Set<string>): InvoiceFacts[] {
@@ -202,13 +168,4 @@ function unsettledInvoices(invoices: InvoiceFacts[], known: Set<string>): Invoic
         : !known.has(postingKey.invoiceLine(line.id)) && !known.has(postingKey.entitlement(line.id, 11)),
     )
   })
-}
-
-/** What a cancel command would do. */
-export async function foreseeCancel(
-  { pool, gateway }: Pick<SubscriptionDeps, 'pool' | 'gateway'>,
-  { subject }: PreviewInput,
-): Promise<Foresight> {
-  const at = await businessNow(pool)
-  return foresightOf(at, decideCancel(await gateway.subscription(subject), cancelCall(subject)))
 }

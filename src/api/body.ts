@@ -39,8 +39,6 @@ const STRINGS = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?/g
  * read the first. The text is JSON, so every quote outside a string begins one; it has more keys than what was parsed.
  */
 function saysTwice(text: string, parsed: unknown): boolean {
-  let said = 0
-  for (const [, colon] of text.matchAll(STRINGS)) if (colon !== undefined) said += 1
   let kept = 0
   const open: unknown[] = [parsed]
   while (open.length > 0) {
@@ -50,6 +48,12 @@ function saysTwice(text: string, parsed: unknown): boolean {
     if (!Array.isArray(at)) kept += inner.length
     for (const one of inner) open.push(one)
   }
+  // a key has a colon: with no more of those than keys, which is nearly always, nobody looks for strings
+  let colons = 0
+  for (let at = text.indexOf(':'); at >= 0; at = text.indexOf(':', at + 1)) colons += 1
+  if (colons <= kept) return false
+  let said = 0
+  for (const [, colon] of text.matchAll(STRINGS)) if (colon !== undefined) said += 1
   return said > kept
 }
 

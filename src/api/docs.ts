@@ -59,10 +59,11 @@ export async function serveDocs(app: Api): Promise<void> {
   app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
     reply.type('application/json; charset=utf-8').send(JSON.stringify(app.swagger())),
   )
-  app.addHook('onSend', async (request, reply) => {
+  app.addHook('onSend', (request, reply, _payload, done) => {
     if (request.routeOptions.url?.startsWith('/docs') === true) {
       reply.header('content-security-policy', PAGE_POLICY).header('cache-control', 'public, max-age=3600')
     }
+    done()
   })
   await app.register(reference, {
     routePrefix: '/docs',

@@ -53,6 +53,8 @@ export interface Once extends Pick<CommandInput, 'scope' | 'operation' | 'conten
   owner: string | null
   /** what a preview needs beside `input`: ids of what `begin` writes */
   foresee?: CommandInput['input']
+  /** what stands for it instead of a caller's Idempotency-Key, on a route that asks for none */
+  key?: string
   /** status of the good answer, which the route describes */
   status: 200 | 201
   /**
@@ -88,7 +90,7 @@ export async function answerOnce(
   }
   const { command, replayed, kept } = await transaction(deps.pool, async (client) => {
     const id = idFrom('cmd', randomUUID())
-    const claim = { id, scope, operation, key: keyOf(request), content, owner, input }
+    const claim = { id, scope, operation, key: once.key ?? keyOf(request), content, owner, input }
     const { command, replayed } = await insertCommand(client, claim)
     if (replayed) return { command, replayed, kept: await readReply(client, command.id) }
     await once.begin(client, command)

@@ -26,6 +26,7 @@ import { ledgerRoutes } from './ledger.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
+import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { webhookRoutes } from './webhooks.ts'
 
@@ -127,6 +128,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   grantRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
+  subscriptionChangeRoutes(app, deps)
   purchaseRoutes(app, deps)
   commandRoutes(app, deps)
   healthRoutes(app, deps)

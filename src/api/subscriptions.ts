@@ -6,75 +6,24 @@ import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { Refusal } from '../domain/error.ts'
 import { idFrom, workflowId } from '../domain/id.ts'
-import { hasEnded } from '../domain/subscription.ts'
+import { hasEnded } from '../domain/status.ts'
 import { requireAccount } from '../store/account.ts'
-import type { Queryable } from '../store/connect.ts'
 import { freePlanOnSale } from '../store/price-list.ts'
-import { findSubscription, listSubscriptions, type SubscriptionRow } from '../store/subscription.ts'
+import { listSubscriptions } from '../store/subscription.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { commandView } from './commands.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { listOf, pageOf, pageQuery, positionIn } from './list.ts'
 import { dryRunQuery, orPreview } from './preview.ts'
-import { accountId, answers, checkoutView, EXAMPLE, instant, metadataOutput, noQuery } from './schema.ts'
+import { accountId, answers, checkoutView, noQuery } from './schema.ts'
 import { enrol, order, subscriptionInput } from './subscription-begin.ts'
-
-const subscriptionView = z
-  .object({
-    id: z
-      .string()
-      .describe(
-        'of the order that began it; Stripe’s when none of ours did; both find it. A free plan has one of its own',
-      ),
-    object: z.literal('subscription'),
-    status: z
-      .string()
-      .describe('opening, abandoned, failed, and then Stripe’s own; of a free plan, active or canceled'),
-    account: z.string(),
-    plan: z.string().nullable(),
-    interval: z.enum(['month', 'year']).nullable(),
-    quantity: z.int().nullable(),
-    stripe_id: z.string().nullable().describe('null until it is paid, and for a free plan'),
-    checkout: checkoutView.nullable().describe('the hosted page, while it is open'),
-    current_period_start: instant.nullable(),
-    current_period_end: instant.nullable(),
-    cancel_at: instant.nullable(),
-    ended_at: instant.nullable(),
-    created_at: instant,
-    metadata: metadataOutput,
-  })
-  .meta({
-    id: 'Subscription',
-    examples: [
-      {
-        id: EXAMPLE.order,
-        object: 'subscription',
-        status: 'opening',
-        account: EXAMPLE.account,
-        plan: 'tier_2_20',
-        interval: 'month',
-        quantity: null,
-        stripe_id: null,
-        checkout: {
-          id: 'cs_test_a1',
-          url: 'https://checkout.stripe.com/c/pay/cs_test_a1',
-          expires_at: EXAMPLE.later,
-        },
-        current_period_start: null,
-        current_period_end: null,
-        cancel_at: null,
-        ended_at: null,
-        created_at: EXAMPLE.at,
-        metadata: { seat: '7' },
-      },
-    ],
-  })
-
-type SubscriptionView = z.infer<typeof subscriptionView>
-
-const params = z.object({
-  id: z.string().meta({ description: 'ord_…, sub_… or free_…', examples: [EXAMPLE.order] }),
-})
+import {
+  JUST_OPENED,
+  requireSubscription,
+  subscriptionParams as params,
+  subscriptionView,
+  viewOf,
+} from './subscription-view.ts'
 
 /** Registers the routes. */
 export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
@@ -161,6 +110,7 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
     config: { scope: 'subscriptions' },
     schema: {
       summary: 'Cancel at the end of the period that runs',
+      description: 'Withdraws what was to change.',
       tags: ['subscriptions'],
       params,
       headers: idempotencyHeaders,
@@ -198,59 +148,4 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
       })
     },
   })
-}
-
-async function requireSubscription(database: Queryable, id: string): Promise<SubscriptionRow> {
-  const row = await findSubscription(database, id)
-  if (row === undefined) throw new Refusal('subscription_not_found', `there is no subscription ${id}`)
-  return row
-}
-
-/** How an order looks when its page has just been opened, whatever came of it later. */
-const JUST_OPENED = {
-  status: 'opening',
-  quantity: null,
-  stripe_id: null,
-  current_period_start: null,
-  current_period_end: null,
-  cancel_at: null,
-  ended_at: null,
-} as const
-
-/** An order that was paid has begun, though Stripe's subscription is not in the mirror yet. */
-const STATUS_OF_ORDER = {
-  opening: 'opening',
-  open: 'opening',
-  paid: 'opening',
-  abandoned: 'abandoned',
-  failed: 'failed',
-} as const
-
-function viewOf(row: SubscriptionRow): SubscriptionView {
-  const { session_id: session, order_state: order } = row
-  const checkout =
-    session === null || order !== 'open'
-      ? null
-      : { id: session, url: row.url, expires_at: iso(row.expires_at) }
-  return {
-    id: row.id,
-    object: 'subscription',
-    status: row.status ?? STATUS_OF_ORDER[order ?? 'opening'],
-    account: row.account,
-    plan: row.plan,
-    interval: row.interval,
-    quantity: row.quantity,
-    stripe_id: row.stripe_id,
-    checkout,
-    current_period_start: iso(row.current_period_start),
-    current_period_end: iso(row.current_period_end),
-    cancel_at: iso(row.cancel_at),
-    ended_at: iso(row.ended_at),
-    created_at: row.created_at.toISOString(),
-    metadata: row.metadata,
-  }
-}
-
-function iso(at: Date | null): string | null {
-  return at?.toISOString() ?? null
 }

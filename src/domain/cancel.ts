@@ -1,7 +1,9 @@
 /** What a cancel command does: stop at the end of the paid period, or why not. Pure. */
 import type { Instant } from './calendar.ts'
-import { type Decision, effectsOf, type PlannedCall, refused } from './effect.ts'
-import { hasEnded } from './subscription.ts'
+import { type Decision, effectsOf, refused } from './effect.ts'
+import { hasEnded } from './status.ts'
+import type { SubscriptionFacts } from './subscription-facts.ts'
+import { callsOf, type SubscriptionStep, withdrawals } from './subscription-step.ts'
 
 interface Cancellable {
   status: string
@@ -22,12 +24,8 @@ export type CancelDecision = Decision<{ already: boolean; cancelAt: Instant | nu
 /**
  * Decides a cancellation.
  * @param subscription undefined: there is none
- * @param call what Stripe is asked for; null: Stripe knows nothing of it
  */
-export function decideCancel(
-  subscription: Cancellable | undefined,
-  call: PlannedCall | null,
-): CancelDecision {
+export function decideCancel(subscription: Cancellable | undefined): CancelDecision {
   if (subscription === undefined)
     return refused(404, 'subscription_not_found', 'Stripe has no such subscription')
   if (hasEnded(subscription.status))
@@ -39,16 +37,21 @@ export function decideCancel(
     already,
     cancelAt: ends,
     effects: effectsOf({
-      stripe: already || call === null ? [] : [call],
       dates: ends === null ? [] : [{ what: 'subscription_ends', at: ends }],
     }),
   }
 }
 
-/** Has Stripe stop at the end of the paid period. */
-export function cancelCall(subscription: string): PlannedCall {
-  const params = { cancel_at_period_end: 'true' }
-  return { method: 'POST', path: `/v1/subscriptions/${subscription}`, params }
+/** Decides a cancellation in Stripe: it withdraws whatever was to change. */
+export function decideStripeCancel(
+  subscription: SubscriptionFacts | undefined,
+): Decision<{ steps: SubscriptionStep[] }> {
+  const decision = decideCancel(subscription)
+  if ('refused' in decision) return decision
+  if (subscription === undefined || decision.already) return { steps: [], effects: decision.effects }
+  const steps: SubscriptionStep[] = [...withdrawals(subscription), { do: 'cancel' }]
+  const stripe = steps.flatMap((step) => callsOf(subscription.id, step))
+  return { steps, effects: { ...decision.effects, stripe } }
 }
 
 /** When a subscription will end; null: it goes on. */

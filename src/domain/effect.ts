@@ -38,7 +38,13 @@ export interface PlannedCall {
 }
 
 /** What a date of a command is about; each part adds its own. */
-export const DATES = ['checkout_expires', 'credits_next', 'hold_lapses', 'subscription_ends'] as const
+export const DATES = [
+  'checkout_expires',
+  'credits_next',
+  'hold_lapses',
+  'subscription_ends',
+  'plan_changes',
+] as const
 
 export interface PlannedDate {
   what: (typeof DATES)[number]

@@ -6,7 +6,7 @@ import { addMonths, type Instant, latest, monthsBetween } from './calendar.ts'
 import { postingKey } from './id.ts'
 import type { FreeTerms } from './plan.ts'
 import { carriedOver, lapsesAt } from './renewal.ts'
-import { isPaidFor } from './subscription.ts'
+import { isPaidFor } from './status.ts'
 
 /** A free plan of an account, from its enrolment on. */
 export interface FreeFacts {

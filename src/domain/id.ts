@@ -95,7 +95,8 @@ export const stripeKey = {
   product: (product: string) => `perennial:product:${product}`,
   price: (lookupKey: string) => `perennial:price:${lookupKey}`,
   mend: (object: string, field: 'active' | 'name' | 'lookup_key') => `perennial:mend:${object}:${field}`,
-  cancel: (command: string) => `perennial:cancel:${command}`,
+  /** One step of a command that changes a subscription. */
+  step: (step: string, command: string) => `perennial:${step}:${command}`,
   /** The hosted page of an order, closed. */
   expire: (session: string) => `perennial:expire:${session}`,
 } as const

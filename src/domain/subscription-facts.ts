@@ -1,5 +1,6 @@
 /** What is known of a subscription, and what a plan for it is made of: the words that its decisions share. */
 import type { Instant } from './calendar.ts'
+import type { PlannedNotice } from './notice.ts'
 import type { Interval, KeptTerms } from './plan.ts'
 
 /** Stripe's subscription, as far as it decides anything. */
@@ -102,6 +103,27 @@ export interface Observation {
   pending: PendingEntitlement[]
   /** credits whose money was given back, and that no later grant has made good; absent: none */
   owed?: string
+  /** the mirror as the pass before left it; null: this is the first; absent in old histories */
+  before?: MirrorBefore | null
+}
+
+/** What of the last mirror tells what is news. */
+export interface MirrorBefore {
+  status: string
+  priceId: string | null
+  quantity: number
+  plan: string | null
+  cancelAt: Instant | null
+  pending: PendingChange | null
+  paused: boolean
+}
+
+/** A change that Stripe will make, with the terms of what it changes to; as it is mirrored and answered. */
+export interface PendingChange extends PendingFacts {
+  plan: string | null
+  interval: Interval | null
+  /** where it can be paid, when that is what it waits for */
+  paymentUrl: string | null
 }
 
 export interface GrantStep {
@@ -163,6 +185,9 @@ export interface Mirror {
   deadline: Instant | null
   attention: string | null
   observedAt: Instant
+  /** this and what follows: absent in plans of workflows that began under an earlier version */
+  pending?: PendingChange | null
+  paused?: boolean
 }
 
 export interface SubscriptionPlan {
@@ -171,6 +196,7 @@ export interface SubscriptionPlan {
   grants: GrantStep[]
   settlements: SettlementStep[]
   cuts: CutStep[]
+  notices: PlannedNotice[]
   mirror: Mirror
   /** nothing is left to do and nothing will be: the workflow may close */
   over: boolean

@@ -8,32 +8,21 @@ import { postingKey } from './id.ts'
 import { Months } from './months.ts'
 import { type OurLine, periodSteps, readLines } from './period-grant.ts'
 import { settlementKey, settleProrations } from './proration.ts'
+import { hasEnded } from './status.ts'
+import { noticesOf } from './subscription-notice.ts'
 import type {
   GrantStep,
   InvoiceFacts,
   Mirror,
   Observation,
   PaymentStep,
+  PendingChange,
   SettlementStep,
   SubscriptionPlan,
 } from './subscription-facts.ts'
 
-const ENDED = new Set(['canceled', 'incomplete_expired'])
-
 /** Stripe needs a moment after its own deadline; ours comes that much later, in milliseconds. */
 const AFTER_STRIPE_MS = 2 * MINUTE_MS
-
-/** Whether Stripe will never bill this subscription again. */
-export function hasEnded(status: string): boolean {
-  return ENDED.has(status)
-}
-
-const PAID_FOR = new Set(['active', 'trialing', 'past_due'])
-
-/** Whether a subscription goes before a free plan: paid, tried before paying, or about to be paid. */
-export function isPaidFor(status: string): boolean {
-  return PAID_FOR.has(status)
-}
 
 /** Decides what is left to do. Undefined when the subscription belongs to no account of ours. */
 export function decideSubscription(seen: Observation): SubscriptionPlan | undefined {
@@ -90,7 +79,8 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   const deadline = earliest(nextMonth, nextFromStripe(seen))
   const mirror = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
   const { added: entitlements, cuts } = months
-  return { payments, entitlements, grants, settlements, cuts, mirror, over: deadline === null }
+  const notices = noticesOf(seen, mirror, grants)
+  return { payments, entitlements, grants, settlements, cuts, notices, mirror, over: deadline === null }
 }
 
 /** Paid invoices as they were paid: what was given back before a payment is made good by it. */
@@ -157,5 +147,20 @@ function mirrorOf(
     deadline,
     attention: attention ?? (terms === undefined ? 'unknown_price' : null),
     observedAt: seen.at,
+    pending: pendingChange(seen),
+    paused: subscription.paused != null,
+  }
+}
+
+function pendingChange({ subscription, terms, invoices }: Observation): PendingChange | null {
+  const { pending } = subscription
+  if (pending == null) return null
+  const to = terms[pending.priceId]
+  const owed = invoices.find((invoice) => invoice.id === pending.cause)
+  return {
+    ...pending,
+    plan: to?.plan ?? null,
+    interval: to?.interval ?? null,
+    paymentUrl: owed?.url ?? null,
   }
 }

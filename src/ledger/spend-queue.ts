@@ -12,7 +12,7 @@ export class SpendQueueFull extends Error {
 }
 
 export interface SpendQueueOptions {
-  /** accounts are spread over this many lanes, one batch under way in each */
+  /** the most batches under way at once; an account is in one of them at most */
   lanes?: number
   /** the most spends of one batch */
   batchMax?: number
@@ -26,29 +26,55 @@ interface Waiting {
   reject: (error: unknown) => void
 }
 
-interface Lane {
+/** Those who wait for one account, in order of arrival. */
+interface Line {
+  account: string
   waiting: Waiting[]
-  busy: boolean
-  /** how many batches to come look for every key first */
-  careful: number
+  /** some of this account are being decided: the others wait for them, so that an account's spends keep their order */
+  underWay: boolean
+}
+
+interface Batch {
+  lines: Line[]
+  spends: Waiting[]
 }
 
 /** Keys that are known come in storms, when callers retry. */
 const CAREFUL_FOR = 50
 
+/**
+ * How many must wait for another batch to be begun beside one that is under way: a batch costs as much as about twelve
+ * spends before there is one in it.
+ */
+const WORTH_A_BATCH = 12
+/** A batch that takes longer waits for something, such as a wallet that somebody has locked: nobody else waits for it. */
+const PATIENCE_MS = 10
+
 export class SpendQueue {
   readonly #database: Queryable
-  readonly #lanes: Lane[]
+  readonly #lanes: number
   readonly #batchMax: number
   readonly #waitingMax: number
+  readonly #lines = new Map<string, Line>()
+  /** lines whose account is not under way, in the order in which they may go */
+  #ready: Line[] = []
+  /** how many wait in them */
+  #readyCount = 0
+  /** how many wait or are being decided */
   #waiting = 0
+  #underWay = 0
+  #woken = false
+  /** runs while fewer wait than are worth a batch */
+  #patience: NodeJS.Timeout | undefined
+  /** how many batches to come look for every key first */
+  #careful = 0
 
   constructor(
     database: Queryable,
     { lanes = 2, batchMax = 256, waitingMax = 10_000 }: SpendQueueOptions = {},
   ) {
     this.#database = database
-    this.#lanes = Array.from({ length: lanes }, () => ({ waiting: [], busy: false, careful: 0 }))
+    this.#lanes = lanes
     this.#batchMax = batchMax
     this.#waitingMax = waitingMax
   }
@@ -62,78 +88,125 @@ export class SpendQueue {
       return Promise.reject(new SpendQueueFull('too many spends are waiting'))
     }
     this.#waiting += 1
-    const lane = this.#laneOf(input.account)
     return new Promise<SpendResult>((resolve, reject) => {
-      lane.waiting.push({ input, resolve, reject })
-      this.#wake(lane)
+      const { account } = input
+      let line = this.#lines.get(account)
+      if (line === undefined) {
+        line = { account, waiting: [], underWay: false }
+        this.#lines.set(account, line)
+      }
+      line.waiting.push({ input, resolve, reject })
+      if (line.underWay) return
+      if (line.waiting.length === 1) this.#ready.push(line)
+      this.#readyCount += 1
+      this.#wake()
     })
   }
 
   /**
-   * Has a lane work off who waits, once this turn of the event loop is over: who comes in the same turn, such as all who
-   * were answered together and ask again, comes along instead of after the first. No time passes for that.
+   * Has those who wait go, once this turn of the event loop is over: who comes in the same turn, such as all who were
+   * answered together and ask again, comes along instead of after the first. No time passes for that.
    */
-  #wake(lane: Lane): void {
-    if (lane.busy || lane.waiting.length === 0) return
-    lane.busy = true
-    setImmediate(() => void this.#run(lane))
+  #wake(): void {
+    if (this.#woken || this.#readyCount === 0 || this.#underWay === this.#lanes) return
+    if (this.#underWay > 0 && this.#readyCount < WORTH_A_BATCH) {
+      this.#patience ??= setTimeout(() => this.#go(1), PATIENCE_MS)
+      return
+    }
+    this.#woken = true
+    setImmediate(() => this.#go(WORTH_A_BATCH))
   }
 
-  async #run(lane: Lane): Promise<void> {
-    const batch = takeBatch(lane.waiting, this.#batchMax)
-    const [only] = batch
-    if (batch.length === 1 && only !== undefined) await this.#single(only)
-    else await this.#many(lane, batch)
-    this.#waiting -= batch.length
-    lane.busy = false
-    this.#wake(lane)
+  /** @param least how many must wait for another batch beside one that is under way */
+  #go(least: number): void {
+    this.#woken = false
+    clearTimeout(this.#patience)
+    this.#patience = undefined
+    while (this.#underWay < this.#lanes && this.#readyCount >= (this.#underWay === 0 ? 1 : least)) {
+      void this.#run(this.#take())
+    }
   }
 
-  /** The lean way, when nobody else waits. */
-  async #single({ input, resolve, reject }: Waiting): Promise<void> {
-    await spend(this.#database, input).then(resolve, reject)
+  /** Those whose turn it is: all of them, or half when there is another lane for the other half and that is worth it. */
+  #take(): Batch {
+    const free = this.#lanes - this.#underWay
+    const share = Math.min(this.#batchMax, Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / free)))
+    const batch: Batch = { lines: [], spends: [] }
+    for (const line of this.#ready) {
+      if (batch.spends.length >= share) break
+      this.#readyCount -= line.waiting.length
+      line.underWay = true
+      batch.lines.push(line)
+      batch.spends.push(...takeFrom(line.waiting, this.#batchMax - batch.spends.length))
+    }
+    this.#ready.splice(0, batch.lines.length)
+    return batch
   }
 
-  async #many(lane: Lane, batch: Waiting[]): Promise<void> {
+  async #run({ lines, spends }: Batch): Promise<void> {
+    this.#underWay += 1
+    const [only] = spends
+    const tell = await (spends.length === 1 && only !== undefined ? this.#single(only) : this.#many(spends))
+    this.#underWay -= 1
+    this.#waiting -= spends.length
+    for (const line of lines) this.#release(line)
+    // many who wait are on their way before these are told
+    if (this.#readyCount >= WORTH_A_BATCH) this.#go(WORTH_A_BATCH)
+    tell()
+    this.#wake()
+  }
+
+  #release(line: Line): void {
+    line.underWay = false
+    if (line.waiting.length === 0) {
+      this.#lines.delete(line.account)
+      return
+    }
+    this.#ready.push(line)
+    this.#readyCount += line.waiting.length
+  }
+
+  /** The lean way, when nobody else waits. @returns tells the caller */
+  #single({ input, resolve, reject }: Waiting): Promise<() => void> {
+    return spend(this.#database, input).then(
+      (result) => () => resolve(result),
+      (error: unknown) => () => reject(error),
+    )
+  }
+
+  /** @returns tells each caller */
+  async #many(batch: Waiting[]): Promise<() => void> {
     const inputs = batch.map(({ input }) => input)
-    const careful = lane.careful > 0
-    if (careful) lane.careful -= 1
+    const careful = this.#careful > 0
+    if (careful) this.#careful -= 1
     let answers: (SpendResult | Refusal)[]
     try {
       answers = await spendMany(this.#database, inputs, careful).catch(async (error: unknown) => {
         if (isAboutOne(error)) throw error
         // A key was known, or nobody knows what was committed: the keys do.
-        if (isKnownKey(error)) lane.careful = CAREFUL_FOR
+        if (isKnownKey(error)) this.#careful = CAREFUL_FOR
         return await spendMany(this.#database, inputs, true)
       })
     } catch (error) {
-      if (isAboutOne(error) || isKnownKey(error)) for (const one of batch) await this.#single(one)
-      else for (const { reject } of batch) reject(error)
-      return
+      if (!isAboutOne(error) && !isKnownKey(error)) return () => batch.forEach(({ reject }) => reject(error))
+      for (const one of batch) (await this.#single(one))()
+      return () => {}
     }
-    batch.forEach(({ resolve, reject }, index) => {
-      const answer = answers[index]
-      if (answer === undefined || answer instanceof Refusal) reject(answer)
-      else resolve(answer)
-    })
-  }
-
-  /** An account is always in the same lane, so that its spends keep their order. */
-  #laneOf(account: string): Lane {
-    let hash = 0
-    for (let i = account.length - 8; i < account.length; i++) hash = (hash * 31 + account.charCodeAt(i)) | 0
-    return this.#lanes[Math.abs(hash) % this.#lanes.length] as Lane
+    return () =>
+      batch.forEach(({ resolve, reject }, index) => {
+        const answer = answers[index]
+        if (answer === undefined || answer instanceof Refusal) reject(answer)
+        else resolve(answer)
+      })
   }
 }
 
-/** The callers at the front of a lane, until one whose key is in the batch already: it gets the answer of the first. */
-function takeBatch(waiting: Waiting[], max: number): Waiting[] {
+/** Those at the front of a line, until one whose key is among them already: it gets the answer of the first. */
+function takeFrom(waiting: Waiting[], max: number): Waiting[] {
   const keys = new Set<string>()
   for (const { input } of waiting) {
-    if (keys.size === max) break
-    const key = `${input.account} ${input.key}`
-    if (keys.has(key)) break
-    keys.add(key)
+    if (keys.size === max || keys.has(input.key)) break
+    keys.add(input.key)
   }
   return waiting.splice(0, keys.size)
 }

@@ -17,7 +17,7 @@ export interface Outcome {
 }
 
 /** What a workflow carries out; and `create`, which the API's own transaction does. */
-export type CommandOperation = 'open' | 'cancel' | 'create'
+export type CommandOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'create'
 
 /** A command as it stands. No `answer`: it is pending. */
 export interface Command {
@@ -160,7 +160,7 @@ export async function finishCommand(database: Queryable, id: string, outcome: Ou
 export interface PendingCommand {
   id: string
   owner: string
-  operation: 'open' | 'cancel'
+  operation: Exclude<CommandOperation, 'create'>
   /** how often it was taken from here, this time included */
   attempts: number
 }

@@ -19,6 +19,7 @@ import {
 import type { Limits } from '../domain/catalog.ts'
 import type { OrderState } from '../domain/checkout.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
+import type { PendingChange } from '../domain/subscription-facts.ts'
 import type { Scope } from './api-key.ts'
 import type { Client, Queryable } from './connect.ts'
 
@@ -142,7 +143,8 @@ export const subscription = pgTable('subscription', {
   createdAt: instant('created_at').notNull(),
   metadata: jsonb('metadata').$type<Texts>().notNull().default({}),
   keptBy: text('kept_by'),
-  pendingChange: jsonb('pending_change'),
+  pendingChange: jsonb('pending_change').$type<PendingChange>(),
+  paused: boolean('paused').notNull().default(false),
 })
 
 export const entitlement = pgTable('entitlement', {
@@ -193,7 +195,9 @@ export const inbox = pgTable('processed_webhook_events', {
 export const command = pgTable('command', {
   id: text('id').primaryKey(),
   scope: text('scope').notNull(),
-  operation: text('operation').$type<'open' | 'cancel' | 'create'>().notNull(),
+  operation: text('operation')
+    .$type<'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'create'>()
+    .notNull(),
   key: text('key').notNull(),
   requestHash: text('request_hash').notNull(),
   owner: text('owner'),

@@ -5,13 +5,12 @@
 import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
 import { stripeKey } from '../domain/id.ts'
-import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
+import type { InvoiceFacts } from '../domain/subscription-facts.ts'
+import { idOf, instant, METADATA } from './fact.ts'
+import { invoiceFacts, type StripeSubscription, subscriptionFacts } from './subscription-facts.ts'
 
 /** The API version this code was written against. Webhook endpoints are created with it. */
 export const API_VERSION = '2026-10-28.endive'
-
-/** Metadata that ties Stripe's objects to ours. */
-export const METADATA = { account: 'perennial_account', order: 'perennial_order' } as const
 
 /**
  * A client with time-outs set. The client's own retries are off: Temporal retries, with the same key, and shows it.
@@ -36,9 +35,6 @@ export interface CheckoutFacts {
   expiresAt: Instant
 }
 
-/** Stripe's subscription with the customer by which its account is found. */
-export type StripeSubscription = SubscriptionFacts & { customer: string }
-
 export interface CheckoutOrder {
   order: string
   account: string
@@ -55,7 +51,7 @@ export function createGateway(stripe: Stripe) {
   return {
     /** The subscription as it is now; undefined when Stripe has none of that id. */
     async subscription(id: string): Promise<StripeSubscription | undefined> {
-      const found = await unlessMissing(stripe.subscriptions.retrieve(id))
+      const found = await unlessMissing(stripe.subscriptions.retrieve(id, { expand: ['schedule'] }))
       return found === undefined ? undefined : subscriptionFacts(found)
     },
 
@@ -128,17 +124,6 @@ export function createGateway(stripe: Stripe) {
       const found = await unlessMissing(stripe.checkout.sessions.retrieve(session))
       return found === undefined ? undefined : checkoutFacts(found)
     },
-
-    /** Has Stripe stop at the end of the paid period, and answers what it then holds. */
-    async cancelAtPeriodEnd(subscription: string, command: string): Promise<StripeSubscription> {
-      return subscriptionFacts(
-        await stripe.subscriptions.update(
-          subscription,
-          { cancel_at_period_end: true },
-          { idempotencyKey: stripeKey.cancel(command) },
-        ),
-      )
-    },
   }
 }
 
@@ -158,68 +143,6 @@ export async function unlessMissing<T>(call: Promise<T>): Promise<T | undefined>
   } catch (error) {
     if (error instanceof Stripe.errors.StripeError && error.code === 'resource_missing') return undefined
     throw error
-  }
-}
-
-export function instant(seconds: number): Instant
-export function instant(seconds: number | null | undefined): Instant | null
-export function instant(seconds: number | null | undefined): Instant | null {
-  return seconds == null ? null : new Date(seconds * 1000).toISOString()
-}
-
-function idOf(reference: string | { id: string } | null | undefined): string | null {
-  if (reference == null) return null
-  return typeof reference === 'string' ? reference : reference.id
-}
-
-function subscriptionFacts(subscription: Stripe.Subscription): StripeSubscription {
-  const items = subscription.items.data
-  const item = items[0]
-  return {
-    id: subscription.id,
-    account: subscription.metadata[METADATA.account] ?? null,
-    order: subscription.metadata[METADATA.order] ?? null,
-    customer: idOf(subscription.customer) ?? '',
-    status: subscription.status,
-    priceId: item?.price.id ?? null,
-    quantity: item?.quantity ?? 1,
-    periodStart: instant(item?.current_period_start),
-    // flexible billing lets items differ: the earliest end is when something next happens
-    periodEnd: items.length === 0 ? null : instant(Math.min(...items.map((each) => each.current_period_end))),
-    anchor: instant(subscription.billing_cycle_anchor),
-    cancelAt: instant(subscription.cancel_at),
-    cancelAtPeriodEnd: subscription.cancel_at_period_end,
-    endedAt: instant(subscription.ended_at),
-    created: instant(subscription.created),
-  }
-}
-
-function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]): InvoiceFacts {
-  const paid = invoice.payments?.data.find((payment) => payment.status === 'paid')
-  return {
-    id: invoice.id,
-    status: invoice.status ?? 'draft',
-    reason: invoice.billing_reason ?? 'manual',
-    currency: invoice.currency,
-    amountPaid: String(invoice.amount_paid),
-    payment: idOf(paid?.payment.payment_intent) ?? invoice.id,
-    paidAt: instant(invoice.status_transitions.paid_at),
-    finalizesAt: instant(invoice.automatically_finalizes_at),
-    nextAttemptAt: instant(invoice.next_payment_attempt),
-    lines: lines.map((line) => {
-      const item =
-        line.parent?.type === 'subscription_item_details' ? line.parent.subscription_item_details : null
-      return {
-        id: line.id,
-        priceId: item == null ? null : idOf(line.pricing?.price_details?.price),
-        proration: item?.proration ?? false,
-        quantity: line.quantity,
-        amount: String(line.amount),
-        discount: String((line.discount_amounts ?? []).reduce((sum, each) => sum + each.amount, 0)),
-        periodStart: instant(line.period.start),
-        periodEnd: instant(line.period.end),
-      }
-    }),
   }
 }
 

@@ -2,14 +2,8 @@
 import type Stripe from 'stripe'
 import { stripeKey } from '../domain/id.ts'
 import type { PackPaymentFacts, PageFacts } from '../domain/purchase.ts'
-import {
-  type CheckoutFacts,
-  type CheckoutOrder,
-  METADATA,
-  checkoutFacts,
-  instant,
-  unlessMissing,
-} from './gateway.ts'
+import { instant, METADATA } from './fact.ts'
+import { type CheckoutFacts, type CheckoutOrder, checkoutFacts, unlessMissing } from './gateway.ts'
 
 export interface PackPageOrder extends CheckoutOrder {
   quantity: number

@@ -39,10 +39,13 @@ export interface CommandAnswer {
 }
 
 /** Operations that a workflow carries out; the update's name is the operation, so that the history reads itself. */
-export type Operation = 'open' | 'cancel'
+export type Operation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw'
 
 export const openUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('open')
 export const cancelUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('cancel')
+export const changeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('change')
+export const resumeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('resume')
+export const withdrawUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('withdraw')
 
 /**
  * What the last pass of a run left to wait for. A continued run waits on instead of looking at the same again; it is a

@@ -1,5 +1,6 @@
 /** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
 import { proxyActivities } from '@temporalio/workflow'
+import type { ChangeActivities } from '../activities/change.ts'
 import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { CustomerActivities } from '../activities/customer.ts'
 import type { DriftActivities } from '../activities/drift.ts'
@@ -46,6 +47,7 @@ const asking = {
 } as const
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
+export const changeActivities = proxyActivities<ChangeActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
 export const customerActivities = proxyActivities<CustomerActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)

@@ -3,10 +3,18 @@ import { continueAsNew, workflowInfo } from '@temporalio/workflow'
 import { decideSubscription } from '../domain/subscription.ts'
 import type { GrantStep, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { live, type Pass } from './entity.ts'
-import { ATTRIBUTE, cancelUpdate, type SubscriptionInput } from './message.ts'
-import { subscriptionActivities } from './proxy.ts'
+import {
+  ATTRIBUTE,
+  cancelUpdate,
+  changeUpdate,
+  resumeUpdate,
+  type SubscriptionInput,
+  withdrawUpdate,
+} from './message.ts'
+import { changeActivities, subscriptionActivities } from './proxy.ts'
 
-const { observeSubscription, applySubscription, settleEvents, cancelSubscription } = subscriptionActivities
+const { observeSubscription, applySubscription, settleEvents } = subscriptionActivities
+const { cancelSubscription, changeSubscription, resumeSubscription, withdrawChange } = changeActivities
 
 export async function subscription(input: SubscriptionInput): Promise<void> {
   const id = workflowInfo().workflowId
@@ -14,7 +22,12 @@ export async function subscription(input: SubscriptionInput): Promise<void> {
   const granted: GrantStep[] = []
   await live({
     pass: () => pass(id, granted),
-    commands: [{ update: cancelUpdate, run: (command) => cancelSubscription({ subscription: id, command }) }],
+    commands: [
+      { update: cancelUpdate, run: (command) => cancelSubscription({ subscription: id, command }) },
+      { update: changeUpdate, run: (command) => changeSubscription({ subscription: id, command }) },
+      { update: resumeUpdate, run: (command) => resumeSubscription({ subscription: id, command }) },
+      { update: withdrawUpdate, run: (command) => withdrawChange({ subscription: id, command }) },
+    ],
     rest: input.rest,
     renew: (rest) => continueAsNew<typeof subscription>({ schemaVersion: 1, rest }),
   })

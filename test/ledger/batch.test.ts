@@ -212,6 +212,40 @@ describe('spends that wait together', () => {
     assert.deepEqual(codes(await waiting.asked), ['5', '3'])
   })
 
+  it('nobody waits for a wallet that somebody else has locked', async () => {
+    const [locked, free] = [await openAccount(database), await openAccount(database)]
+    for (const account of [locked, free]) await give(database.pool, account, '10')
+    const queue = new SpendQueue(database.pool)
+    const waiting = await transaction(database.pool, async (client) => {
+      await spend(client, of(locked, '4'))
+      const asked = queue.spend(of(locked, '1'))
+      await waitsForLock(database)
+      assert.equal((await queue.spend(of(free, '1'))).balance, '9')
+      return { asked }
+    })
+    assert.equal((await waiting.asked).balance, '5')
+  })
+
+  it('they are served in the order of their arrival, also beside others', async () => {
+    const accounts = [await openAccount(database), await openAccount(database), await openAccount(database)]
+    for (const account of accounts) await give(database.pool, account, '50')
+    const queue = new SpendQueue(database.pool, { batchMax: 20 })
+    const asked = accounts.map((): Promise<{ balance: string }>[] => [])
+    // some come while others of their account are under way
+    for (let turn = 0; turn < 8; turn++) {
+      accounts.forEach((account, place) => {
+        for (let n = 0; n < 5; n++) asked[place]?.push(queue.spend(of(account, '1')))
+      })
+      await asked[turn % 3]?.[turn * 3]
+    }
+    for (const one of asked) {
+      assert.deepEqual(
+        await told(one),
+        Array.from({ length: 40 }, (_, index) => String(49 - index)),
+      )
+    }
+  })
+
   it('they are served in the order of their arrival', async () => {
     const account = await openAccount(database)
     await give(database.pool, account, '30')

@@ -56,6 +56,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/entry',
     'store/account',
     'store/inbox',
+    'store/change-rate',
     'store/command',
     'store/rate-limit',
     'store/api-key',

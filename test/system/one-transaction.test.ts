@@ -47,6 +47,7 @@ describe('law 3: what a run applies is one transaction', () => {
       grants: [{ ...month(0), carry: '0', periodStart: at, reason: 'first_payment' }],
       settlements: [{ key: 'proration:in_1:price_y', invoice: 'in_1', owed: '1' }],
       cuts: [{ key: 'invoice_line:il_1:1', amount: '5' }],
+      notices: [],
       mirror: {
         id: 'sub_1',
         account,

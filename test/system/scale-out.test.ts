@@ -125,6 +125,34 @@ describe('two API processes behind a proxy', function () {
         },
       }
     },
+    async '/v1/subscriptions/{id}/change'() {
+      const { subscription } = await subscribe(stack)
+      return {
+        path: `/v1/subscriptions/${subscription}/change`,
+        body: { plan: 'tier_6_50' },
+        async effects() {
+          const invoices = (await stack.stripe.invoices.list({ subscription })).data.length - 1
+          assert.equal(
+            invoices,
+            await count(`command where owner = $1 and operation = 'change'`, [subscription]),
+          )
+          return invoices
+        },
+      }
+    },
+    async '/v1/subscriptions/{id}/resume'() {
+      const { subscription } = await subscribe(stack)
+      await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {})
+      return {
+        path: `/v1/subscriptions/${subscription}/resume`,
+        body: {},
+        async effects() {
+          const { cancel_at_period_end: ends } = await stack.stripe.subscriptions.retrieve(subscription)
+          assert.equal(ends, false)
+          return await count(`command where owner = $1 and operation = 'resume'`, [subscription])
+        },
+      }
+    },
     async '/v1/subscriptions/{id}/cancel'() {
       const { subscription } = await subscribe(stack)
       return {

@@ -3,6 +3,7 @@ import type Stripe from 'stripe'
 import type { CatalogPrice } from '../../src/domain/catalog.ts'
 import { productIdOf } from '../../src/domain/price-facts.ts'
 import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe/index.ts'
+import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway, type Gateway, stripeClient } from '../../src/stripe/gateway.ts'
 import { createPriceGateway, type PriceGateway } from '../../src/stripe/price.ts'
 
@@ -83,11 +84,13 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
       default_payment_method: method.id,
     })
     const resumed = async () => !(await stripe.subscriptions.retrieve(id)).cancel_at_period_end
-    assert.equal((await gateway.cancelAtPeriodEnd(id, 'cmd_1')).cancelAtPeriodEnd, true)
+    const cancel = (command: string) => createChangeGateway(stripe).take(id, { do: 'cancel' }, command)
+    await cancel('cmd_1')
+    assert.equal(await resumed(), false)
     await stripe.subscriptions.update(id, { cancel_at_period_end: false })
-    assert.equal((await gateway.cancelAtPeriodEnd(id, 'cmd_1')).cancelAtPeriodEnd, true, 'as first answered')
+    await cancel('cmd_1')
     assert.equal(await resumed(), true)
-    await gateway.cancelAtPeriodEnd(id, 'cmd_2')
+    await cancel('cmd_2')
     assert.equal(await resumed(), false)
   })
 })

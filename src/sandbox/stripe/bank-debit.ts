@@ -133,7 +133,12 @@ export function settleDebit(world: World, intentId: string): PaymentIntent | und
 
 function cleared(world: World, intent: PaymentIntent): PaymentIntent {
   const id = intent.latest_charge ?? ''
-  const paid = { status: 'succeeded', paid: true, receipt_url: receiptOf(id) } as Partial<Charge>
+  const paid: Partial<Charge> = {
+    status: 'succeeded',
+    paid: true,
+    receipt_url: receiptOf(id),
+    _settled: world.at,
+  }
   const charge = world.update('charge', id, paid)
   const after = world.update('payment_intent', intent.id, {
     status: 'succeeded',

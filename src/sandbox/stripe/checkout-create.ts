@@ -2,8 +2,9 @@
 import { notOffered, offered } from './checkout-method.ts'
 import { details } from './checkout.ts'
 import type { sessionShape } from './checkout-shape.ts'
-import { billOf, discounted, lineOf, totalled } from './checkout-total.ts'
+import { billOf, checkMinimum, discounted, lineOf, totalled } from './checkout-total.ts'
 import { redeemable } from './coupon.ts'
+import { pinCurrency } from './currency.ts'
 import { liveCustomer } from './customer.ts'
 import { invalid, notSimulated } from './error.ts'
 import { mergeMetadata, type Read } from './param.ts'
@@ -114,6 +115,7 @@ export function createSession(world: World, params: Params, origin: string): Che
   const lines = linesOf(world, params)
   ratesNamed(world, data?.default_tax_rates ?? [], 'subscription_data[default_tax_rates]')
   checkLocation(params, owner)
+  if (mode === 'subscription' && owner && lines[0]) pinCurrency(world, owner, lines[0].currency)
   const expires = expiry(world, params.expires_at)
   const trial = trialEnd(world.at, data?.trial_end, data?.trial_period_days)
   if (trial !== null && trial < world.at + 2 * DAY && data?.trial_end !== undefined)
@@ -213,6 +215,7 @@ export function createSession(world: World, params: Params, origin: string): Che
   const session = named
     ? discounted(world, made, redeemable(world, named, billOf(world, made), 'discounts[0]'))
     : made
+  checkMinimum(session)
   world.create('checkout.session', session)
   world.deadlines.set('session.expire', id, expires * 1000)
   return session

@@ -1,6 +1,8 @@
 // What a Checkout session costs: its lines, less its discount, plus tax.
 import { Decimal } from 'decimal.js'
 import { couponOf, newDiscount, offsOf, stillRedeemable, type Bill, type Redeemable } from './coupon.ts'
+import { minimumOf, tooSmall } from './balance.ts'
+import { invalid } from './error.ts'
 import { minorUnits } from './money.ts'
 import { reckon, type Reckoned } from './reckon.ts'
 import { isLocated, taxOf, taxTotals } from './tax.ts'
@@ -115,6 +117,16 @@ function withShare(
       taxable_amount: taxable,
     })),
   }
+}
+
+/** docs.stripe.com/currencies#minimum-and-maximum-charge-amounts */
+export function checkMinimum({ amount_total: total, currency }: CheckoutSession): void {
+  if (tooSmall(total ?? 0, currency ?? ''))
+    throw invalid(
+      `The Checkout Session's total amount due must add up to at least ${minimumOf(currency ?? '')} of the smallest unit of ${currency ?? ''}.`,
+      undefined,
+      'amount_too_small',
+    )
 }
 
 /** Gives the session its one discount, or takes it away, and reckons anew. */

@@ -8,7 +8,7 @@ import { StripeFault, invalid, missing } from './error.ts'
 import { draftInvoiceOfSession } from './checkout-subscription.ts'
 import { collect, declineError, newIntent } from './payment.ts'
 import { confirmSetup, newSetupIntent } from './setup.ts'
-import { newCustomer } from './customer.ts'
+import { liveCustomer, newCustomer } from './customer.ts'
 import { attach, newMethod } from './payment-method.ts'
 import { isLocated } from './tax.ts'
 import type { CheckoutSession, PaymentMethod } from './wire.ts'
@@ -40,6 +40,7 @@ export function openSession(world: World, id: string): CheckoutSession {
 /** The customer submits the page. A declined card leaves the session open and throws the card error. */
 export function paySession(world: World, id: string, input: PayInput): CheckoutSession {
   const asked = openSession(world, id)
+  if (asked.customer !== null) liveCustomer(world, asked.customer, 'customer')
   const name = input.payment_method ?? 'pm_card_visa'
   const known = world.store.get('payment_method', name)
   if (!known && !cardNamed(name)) throw missing('payment_method', name, 'payment_method')

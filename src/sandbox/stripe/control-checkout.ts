@@ -7,7 +7,7 @@ import {
   settleSession,
   type PayInput,
 } from './checkout.ts'
-import { billOf, discounted } from './checkout-total.ts'
+import { billOf, checkMinimum, discounted } from './checkout-total.ts'
 import { nobody, type Body, type ControlContext } from './control-context.ts'
 import { typedCode } from './coupon.ts'
 import { invalid, StripeFault } from './error.ts'
@@ -104,7 +104,9 @@ export function typeCode(context: ControlContext, body: Body, id: string): Body 
     context,
     world.step(context.now(), nobody, () => {
       const found = code === null ? undefined : typedCode(world, code, billOf(world, session))
-      return world.update('checkout.session', id, discounted(world, session, found))
+      const changed = discounted(world, session, found)
+      checkMinimum(changed)
+      return world.update('checkout.session', id, changed)
     }),
   )
 }

@@ -1,7 +1,9 @@
 // The control plane: the clock, what a customer does on the hosted page, how webhooks travel, the oracle.
 import { pretty, type Answer } from './api.ts'
 import { abandon, decline, pay, settle, typeCode } from './control-checkout.ts'
+import { authenticateInvoice, changeDunning, payInvoice, showDunning } from './control-invoice.ts'
 import { nobody, type Body, type ControlContext, type Handler } from './control-context.ts'
+import { cancelInPortal, cardInPortal, changeInPortal, resumeInPortal } from './control-portal.ts'
 import { invalid, StripeFault, errorObject } from './error.ts'
 import { attempt, invoiceOfIntent } from './invoicing.ts'
 import { collect } from './payment.ts'
@@ -21,6 +23,14 @@ const table: [method: string, pattern: RegExp, handler: Handler][] = [
   ['GET', /^\/_sandbox\/tax$/, (context) => automaticTax(context.world)],
   ['POST', /^\/_sandbox\/tax$/, setTax],
   ['POST', /^\/_sandbox\/payment_intents\/([^/]+)\/authenticate$/, authenticate],
+  ['POST', /^\/_sandbox\/invoices\/([^/]+)\/pay$/, payInvoice],
+  ['POST', /^\/_sandbox\/invoices\/([^/]+)\/authenticate$/, authenticateInvoice],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/cancel$/, cancelInPortal],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/change$/, changeInPortal],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/resume$/, resumeInPortal],
+  ['POST', /^\/_sandbox\/portal\/([^/]+)\/card$/, cardInPortal],
+  ['GET', /^\/_sandbox\/dunning$/, showDunning],
+  ['POST', /^\/_sandbox\/dunning$/, changeDunning],
   ['GET', /^\/_sandbox\/oracle\/([^/]+)$/, (context, _body, id) => oracle(context.world, id)],
   ['GET', /^\/_sandbox\/webhooks$/, webhooks],
   ['POST', /^\/_sandbox\/webhooks$/, setWebhooks],

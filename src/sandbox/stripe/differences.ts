@@ -20,6 +20,16 @@ export const differences: Difference[] = [
     why: 'only in the types (since 2026-09-30), like the discounts there',
   },
   {
+    schema: 'billing_portal.configuration',
+    field: 'features.subscription_pause',
+    why: 'required by the types, not in the document',
+  },
+  {
+    schema: 'billing_portal.session',
+    field: 'flow.subscription_pause',
+    why: 'required by the types, not in the document',
+  },
+  {
     schema: 'subscription_schedule',
     field: 'pause_schedules',
     why: 'required by the types, not in the document',

@@ -158,6 +158,7 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
       world.store.close()
     },
   }
+  world.origin = () => sandbox.url
   webhooks.pump()
   return sandbox
 }

@@ -1,14 +1,14 @@
 // The life of an invoice after its draft: finalised, attempted, paid. Calls back into the subscription when money decides.
 import { attach } from './payment-method.ts'
+import { applyBalance } from './balance.ts'
 import { refused } from './error.ts'
 import { collect, newIntent, type Outcome } from './payment.ts'
-import { afterFailure, afterPayment } from './subscription-state.ts'
+import { afterFailure, nextAttempt } from './dunning.ts'
+import { afterPayment } from './subscription-state.ts'
 import { spendDiscounts } from './terms.ts'
 import { isTestCard } from './card.ts'
 import type { Invoice, InvoicePayment, PaymentMethod, Subscription } from './wire.ts'
 import type { World } from './world.ts'
-
-const HOUR = 3600
 
 export function subscriptionOf(world: World, invoice: Invoice): Subscription | undefined {
   const id = invoice.parent?.subscription_details?.subscription
@@ -23,24 +23,22 @@ export function finalize(world: World, id: string, intentId?: string): Invoice {
   world.deadlines.clear('invoice.finalize', id)
   const customer = world.need('customer', draft.customer ?? '')
   const sequence = customer.next_invoice_sequence ?? 1
-  const balance = intentId === undefined ? customer.balance : 0
-  const due = Math.max(0, draft.total + balance)
-  const left = customer.balance + (intentId === undefined ? draft.total - due : 0)
+  const { due, starting, ending } = applyBalance(world, customer, draft, intentId !== undefined)
   const open = world.update('invoice', id, {
     status: 'open',
     number: `${customer.invoice_prefix ?? ''}-${String(sequence).padStart(4, '0')}`,
     amount_due: due,
     amount_remaining: due,
-    starting_balance: customer.balance,
-    ending_balance: left,
+    starting_balance: starting,
+    ending_balance: ending,
     automatically_finalizes_at: null,
     effective_at: world.at,
-    hosted_invoice_url: `https://invoice.stripe.com/i/${id}`,
+    hosted_invoice_url: `${world.origin()}/i/${id}`,
     invoice_pdf: `https://pay.stripe.com/invoice/${id}/pdf`,
     status_transitions: { ...draft.status_transitions, finalized_at: world.at },
   })
-  const patch = { balance: left, currency: customer.currency ?? draft.currency }
-  world.update('customer', customer.id, patch, 'customer.updated')
+  const { currency } = world.need('customer', customer.id)
+  world.update('customer', customer.id, { currency: currency ?? draft.currency }, 'customer.updated')
   world.update('customer', customer.id, { next_invoice_sequence: sequence + 1 })
   if (draft.automatically_finalizes_at !== null) world.emitChange('invoice.updated', draft, open)
   world.emit('invoice.finalized', open)
@@ -176,16 +174,9 @@ export function attempt(
   return { outcome, invoice: missed(world, open, how.automatic, outcome) }
 }
 
-const RETRY_DAYS = [3, 5, 7]
-
 function missed(world: World, open: Invoice, automatic: boolean, outcome: Outcome | 'no_method'): Invoice {
   const count = open.attempt_count + 1
-  const days = open.billing_reason === 'subscription_create' ? undefined : RETRY_DAYS[count - 1]
-  const next = automatic
-    ? days === undefined
-      ? null
-      : world.at + days * 24 * HOUR
-    : open.next_payment_attempt
+  const next = automatic ? nextAttempt(world, open, count) : open.next_payment_attempt
   if (automatic && next !== null) world.deadlines.set('invoice.attempt', open.id, next * 1000)
   const after = world.update('invoice', open.id, {
     attempted: true,

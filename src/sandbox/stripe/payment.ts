@@ -73,18 +73,21 @@ export function newIntent(world: World, fields: IntentFields): PaymentIntent {
 
 export type Outcome = 'succeeded' | 'declined' | 'requires_action'
 
-/** One attempt to collect an intent with a card. `authenticated`: the customer is there and passes the bank's check. */
+/**
+ * One attempt to collect an intent with a card. `authenticated`: the customer is there and passes the bank's check;
+ * `refuses`: rather declined than left waiting for it. docs.stripe.com/payments/save-and-reuse (charge later)
+ */
 export function collect(
   world: World,
   intentId: string,
   method: PaymentMethod,
-  how: { offSession: boolean; authenticated: boolean; challenge?: boolean },
+  how: { offSession: boolean; authenticated: boolean; challenge?: boolean; refuses?: boolean },
 ): { outcome: Outcome; intent: PaymentIntent } {
   if (method.type !== 'card') throw notSimulated('bank debits outside Checkout', 'payment_method')
   const card = isTestCard(method)
   const asks = card.authentication === 'always' || (card.authentication === 'unless_saved' && !how.offSession)
   if (asks && !how.authenticated && !card.decline) {
-    if (how.offSession && !how.challenge)
+    if ((how.offSession || how.refuses) && !how.challenge)
       return { outcome: 'declined', intent: decline(world, intentId, method, card) }
     const intent = world.update('payment_intent', intentId, {
       status: 'requires_action',

@@ -1,5 +1,7 @@
 // Every resource the simulator has. A new one is a file and a line here.
 import type { Resource } from './router.ts'
+import { billingPortal } from './resource/billing-portal.ts'
+import { balanceTransaction } from './resource/balance-transaction.ts'
 import { charge } from './resource/charge.ts'
 import { checkoutSession } from './resource/checkout-session.ts'
 import { coupon } from './resource/coupon.ts'
@@ -27,6 +29,7 @@ export const resources: Resource[] = [
   checkoutSession,
   subscription,
   subscriptionSchedule,
+  billingPortal,
   invoiceItem,
   invoice,
   invoicePayment,
@@ -36,6 +39,7 @@ export const resources: Resource[] = [
   coupon,
   promotionCode,
   taxRate,
+  balanceTransaction,
   event,
   webhookEndpoint,
 ]

@@ -5,7 +5,9 @@ import { control } from './control.ts'
 import type { ControlContext } from './control-context.ts'
 import { StripeFault } from './error.ts'
 import type { IdempotencyKeys } from './idempotency.ts'
+import { invoicePage } from './invoice-page.ts'
 import { page } from './page.ts'
+import { portalPage } from './portal-page.ts'
 import { API_VERSION } from './wire.ts'
 
 const MAX_BODY = 1024 * 1024
@@ -40,6 +42,8 @@ async function handle(context: ServerContext, request: http.IncomingMessage): Pr
   const path = url.pathname
   if (path.startsWith('/_sandbox/')) return control(context, method, path, await bodyOf(request))
   if (path.startsWith('/c/pay/')) return page(context.world, path.slice('/c/pay/'.length))
+  if (path.startsWith('/p/session/')) return portalPage(context.world, path.slice('/p/session/'.length))
+  if (path.startsWith('/i/')) return invoicePage(context.world, path.slice('/i/'.length))
   const id = context.world.id('req')
   let release = (): void => {}
   try {

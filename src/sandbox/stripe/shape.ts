@@ -1,5 +1,5 @@
 // Parameters that several resources share.
-import { any, bool, decimal, hash, int, metadata, oneOf, required, str } from './param.ts'
+import { any, bool, decimal, hash, int, metadata, oneOf, required, str, unsupported } from './param.ts'
 
 export const interval = oneOf('day', 'week', 'month', 'year')
 
@@ -14,6 +14,7 @@ export const priceData = {
     usage_type: oneOf('licensed', 'metered'),
     trial_period_days: int,
   }),
+  currency_options: unsupported('prices in several currencies'),
   tax_behavior: oneOf('inclusive', 'exclusive', 'unspecified'),
   metadata,
 }

@@ -1,8 +1,9 @@
 // What a payment, a failed payment or the end does to a subscription's status.
+import { returnBalance } from './balance.ts'
 import { cancelPayment, paymentOf, subscriptionOf } from './invoicing.ts'
 import type { Invoice, Subscription, SubscriptionStatus } from './wire.ts'
 import type { World } from './world.ts'
-import { endSubscription } from './cancel.ts'
+import { recover } from './dunning.ts'
 import { applyPending, forgetUpdate } from './update-payment.ts'
 
 export function isOver(sub: Subscription): boolean {
@@ -25,19 +26,11 @@ export function afterPayment(world: World, invoice: Invoice): void {
   world.deadlines.clear('subscription.expire', sub.id)
   if (sub.status === 'incomplete') saveMethod(world, sub, invoice)
   const now = world.need('subscription', sub.id)
-  if (
-    now.status === 'incomplete' ||
-    ((now.status === 'past_due' || now.status === 'unpaid') && isLatest(now, invoice))
-  ) {
-    setStatus(world, now, 'active')
-  }
+  if (now.status === 'incomplete') setStatus(world, now, 'active')
+  recover(world, sub.id)
   const customer = world.store.get('customer', sub.customer)
   if (customer?.delinquent === true && openInvoices(world, sub.id).length === 0)
     world.update('customer', sub.customer, { delinquent: false }, 'customer.updated')
-}
-
-function isLatest(sub: Subscription, invoice: Invoice): boolean {
-  return sub.latest_invoice === invoice.id
 }
 
 /** `payment_settings[save_default_payment_method]=on_subscription` keeps the card that paid first. */
@@ -47,24 +40,6 @@ function saveMethod(world: World, sub: Subscription, invoice: Invoice): void {
   const intent = intentId === undefined ? undefined : world.store.get('payment_intent', intentId)
   if (intent?.payment_method)
     world.update('subscription', sub.id, { default_payment_method: intent.payment_method })
-}
-
-/** `last`: no further retry is planned. */
-export function afterFailure(world: World, invoice: Invoice, last: boolean): void {
-  const sub = subscriptionOf(world, invoice)
-  if (!sub || isOver(sub) || sub.status === 'incomplete') return
-  // a change that waits to be paid leaves the subscription as it was
-  if (sub._update?.invoice === invoice.id) return
-  const customer = world.store.get('customer', sub.customer)
-  if (customer && customer.delinquent !== true)
-    world.update('customer', customer.id, { delinquent: true }, 'customer.updated')
-  if (!last) {
-    if (sub.status === 'active' || sub.status === 'trialing') setStatus(world, sub, 'past_due')
-    return
-  }
-  const { afterRetries } = world.options
-  if (afterRetries === 'cancel') endSubscription(world, sub.id, 'payment_failed')
-  else if (sub.status !== afterRetries) setStatus(world, sub, afterRetries)
 }
 
 export function openInvoices(world: World, subId: string): Invoice[] {
@@ -78,6 +53,7 @@ export function voidInvoice(world: World, invoice: Invoice): Invoice {
   world.deadlines.clear('invoice.finalize', invoice.id)
   const payment = paymentOf(world, invoice.id)
   if (payment) cancelPayment(world, payment, 'void_invoice')
+  returnBalance(world, invoice)
   const after = world.update('invoice', invoice.id, {
     status: 'void',
     auto_advance: false,
@@ -87,7 +63,26 @@ export function voidInvoice(world: World, invoice: Invoice): Invoice {
   world.emitChange('invoice.updated', invoice, after)
   world.emit('invoice.voided', after)
   const sub = subscriptionOf(world, after)
-  if (sub?._update?.invoice === after.id) forgetUpdate(world, sub)
+  if (!sub) return after
+  if (sub._update?.invoice === after.id) forgetUpdate(world, sub)
+  if (sub.status === 'incomplete') expire(world, sub)
+  recover(world, sub.id)
+  return after
+}
+
+/** docs.stripe.com/billing/subscriptions/overview: an uncollectible invoice leaves its subscription active */
+export function markUncollectible(world: World, invoice: Invoice): Invoice {
+  world.deadlines.clear('invoice.attempt', invoice.id)
+  const after = world.update('invoice', invoice.id, {
+    status: 'uncollectible',
+    auto_advance: false,
+    next_payment_attempt: null,
+    status_transitions: { ...invoice.status_transitions, marked_uncollectible_at: world.at },
+  })
+  world.emitChange('invoice.updated', invoice, after)
+  world.emit('invoice.marked_uncollectible', after)
+  const sub = subscriptionOf(world, after)
+  if (sub) recover(world, sub.id)
   return after
 }
 
@@ -95,7 +90,13 @@ export function voidInvoice(world: World, invoice: Invoice): Invoice {
 export function expireIncomplete(world: World, subId: string): void {
   const sub = world.store.get('subscription', subId)
   if (sub?.status !== 'incomplete') return
-  world.deadlines.clear('subscription.period', subId)
   for (const invoice of openInvoices(world, subId)) voidInvoice(world, invoice)
-  setStatus(world, world.need('subscription', subId), 'incomplete_expired', { ended_at: world.at })
+  const now = world.need('subscription', subId)
+  if (now.status === 'incomplete') expire(world, now)
+}
+
+function expire(world: World, sub: Subscription): void {
+  for (const purpose of ['period', 'cancel', 'expire', 'upcoming'])
+    world.deadlines.clear(`subscription.${purpose}`, sub.id)
+  setStatus(world, sub, 'incomplete_expired', { ended_at: world.at })
 }

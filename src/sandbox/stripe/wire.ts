@@ -27,7 +27,8 @@ export type Price = Wire<Stripe.Price>
 export type PaymentMethod = Wire<Stripe.PaymentMethod> & { _card: string }
 export type PaymentIntent = Wire<Stripe.PaymentIntent> & { _invoice?: string; _debit?: 'succeeds' | 'fails' }
 export type SetupIntent = Wire<Stripe.SetupIntent>
-export type Charge = Wire<Stripe.Charge>
+/** `_settled`: when the bank gave its word, for charges that waited for it. */
+export type Charge = Wire<Stripe.Charge> & { _settled?: number }
 export type InvoiceLine = Wire<Stripe.InvoiceLineItem>
 export type InvoicePayment = Wire<Stripe.InvoicePayment>
 export type SubscriptionItem = Wire<Stripe.SubscriptionItem>
@@ -37,6 +38,8 @@ export type InvoiceItem = Wire<Omit<Stripe.InvoiceItem, 'deleted'>> & {
 }
 export type SubscriptionSchedule = Wire<Stripe.SubscriptionSchedule>
 export type SchedulePhase = SubscriptionSchedule['phases'][number]
+export type PortalConfiguration = Wire<Stripe.BillingPortal.Configuration>
+export type PortalSession = Wire<Stripe.BillingPortal.Session>
 export type WebhookEndpoint = Wire<Stripe.WebhookEndpoint>
 export type Coupon = Wire<Omit<Stripe.Coupon, 'deleted'>> & { _products?: string[]; _deleted?: true }
 export type PromotionCode = Wire<Stripe.PromotionCode>
@@ -143,6 +146,8 @@ export interface Kinds {
   invoice_payment: InvoicePayment
   invoiceitem: InvoiceItem
   'checkout.session': CheckoutSession
+  'billing_portal.configuration': PortalConfiguration
+  'billing_portal.session': PortalSession
   event: StoredEvent
   webhook_endpoint: WebhookEndpoint
   coupon: Coupon
@@ -169,6 +174,7 @@ export const kindByPrefix: Record<string, Kind> = {
   ch: 'charge',
   py: 'charge',
   sub: 'subscription',
+  bpc: 'billing_portal.configuration',
   sub_sched: 'subscription_schedule',
   in: 'invoice',
   inpay: 'invoice_payment',

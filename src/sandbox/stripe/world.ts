@@ -30,6 +30,8 @@ export class World {
   readonly deadlines: Deadlines
   readonly random: Random
   readonly options: WorldOptions
+  /** Where the simulator answers, for the addresses of its own pages. */
+  origin: () => string = () => 'http://127.0.0.1'
   /** For each event still to be delivered: its deliveries and their endpoints. */
   readonly undelivered = new Map<string, Map<string, string>>()
   /** Called for each change of a delivery. */

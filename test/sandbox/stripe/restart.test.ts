@@ -4,7 +4,18 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeF
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startStripeSandbox } from '../../../src/sandbox/stripe/index.ts'
-import { bench, client, closeAll, payer, plan, receiver, subscribed, VERSION } from './world.ts'
+import {
+  bench,
+  client,
+  closeAll,
+  pack,
+  payer,
+  plan,
+  receiver,
+  sessionFor,
+  subscribed,
+  VERSION,
+} from './world.ts'
 
 describe('stripe sandbox: restart and guards', () => {
   let folder = ''
@@ -46,6 +57,20 @@ describe('stripe sandbox: restart and guards', () => {
     await second.to('2027-02-01T02:00:00Z')
     assert.equal((await second.stripe.invoices.list({ subscription: sub.id, status: 'paid' })).data.length, 2)
     assert.equal(new Set(hook.got.map(({ event }) => event.id)).size, 2)
+  })
+
+  it('remembers over a restart what a bank has still to say, and what a customer is going to do', async () => {
+    const first = await bench('2027-01-01T00:00:00Z', { file })
+    const price = await pack(first.stripe, 1500)
+    const debit = await sessionFor(first.stripe, price, 1)
+    const late = await sessionFor(first.stripe, price, 1)
+    await first.control('POST', `checkout/${debit.id}/pay`, { method: 'bank_debit' })
+    await first.control('POST', `checkout/${late.id}/pay`, { submit: 'at_expiry' })
+    await first.close()
+    const second = await bench('2027-01-01T00:01:00Z', { file })
+    await second.to('2027-01-07T00:00:00Z')
+    for (const { id } of [debit, late])
+      assert.equal((await second.stripe.checkout.sessions.retrieve(id)).payment_status, 'paid')
   })
 
   it('survives a kill: nothing that was answered is lost, a torn last line never happened', async () => {

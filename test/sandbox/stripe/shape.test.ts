@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { Ajv } from 'ajv'
 import type Stripe from 'stripe'
 import { differences } from '../../../src/sandbox/stripe/differences.ts'
-import { bench, closeAll, payer, plan, receiver, subscribed, type Bench } from './world.ts'
+import { bench, closeAll, pack, payer, plan, receiver, sessionFor, subscribed, type Bench } from './world.ts'
 
 const validator = new URL('../../../../shared/stripe/validate-response.mjs', import.meta.url)
 
@@ -93,6 +93,64 @@ describe('stripe sandbox: shapes', function () {
     ]
     conforms('subscription_schedule', await stripe.subscriptionSchedules.update(schedule.id, { phases }))
     conforms('subscription_schedule', await stripe.subscriptionSchedules.release(schedule.id))
+    const customer = sub.customer as string
+    const flow_data = { type: 'subscription_update' as const, subscription_update: { subscription: sub.id } }
+    conforms('billing_portal.session', await stripe.billingPortal.sessions.create({ customer, flow_data }))
+  }
+
+  /** Purchases of every kind: by card, by debit (waiting, paid, refused), discounted, taxed, from the balance. */
+  async function purchases({ stripe, control, to }: Bench): Promise<void> {
+    const coupon = await stripe.coupons.create({
+      percent_off: 50,
+      duration: 'repeating',
+      duration_in_months: 3,
+    })
+    const named = { promotion: { type: 'coupon', coupon: coupon.id }, code: 'HALF' } as const
+    const rate = await stripe.taxRates.create({ display_name: 'VAT', percentage: 20, inclusive: true })
+    conforms('coupon', coupon)
+    conforms('promotion_code', await stripe.promotionCodes.create(named))
+    conforms('tax_rate', rate)
+    const customer = await payer(stripe)
+    const entry = { amount: -300, currency: 'usd', metadata: { why: 'goodwill' } }
+    conforms(
+      'customer_balance_transaction',
+      await stripe.customers.createBalanceTransaction(customer.id, entry),
+    )
+    const sub = await stripe.subscriptions.create({
+      customer: customer.id,
+      items: [{ price: (await plan(stripe)).id, tax_rates: [rate.id] }],
+      discounts: [{ coupon: coupon.id }],
+      expand: ['discounts.source.coupon', 'latest_invoice.discounts'],
+    })
+    conforms('subscription', sub)
+    for (const discount of sub.discounts) conforms('discount', discount)
+    for (const outcome of ['card', 'succeeds', 'fails']) {
+      for (const currency of ['usd', 'eur']) {
+        const session = await sessionFor(stripe, await pack(stripe, 1500, currency), 2, {
+          customer_creation: 'always',
+          allow_promotion_codes: true,
+          automatic_tax: { enabled: true },
+        })
+        const how = outcome === 'card' ? {} : { method: 'bank_debit', outcome }
+        await control('POST', `checkout/${session.id}/pay`, { promotion_code: 'HALF', ...how })
+        const paid = await stripe.checkout.sessions.retrieve(session.id, {
+          expand: [
+            'line_items',
+            'payment_intent.latest_charge',
+            'payment_intent.payment_method',
+            'total_details.breakdown',
+          ],
+        })
+        conforms('checkout.session', paid)
+        conforms('payment_method', (paid.payment_intent as Stripe.PaymentIntent).payment_method)
+        for (const line of (await stripe.checkout.sessions.listLineItems(session.id)).data)
+          conforms('item', line)
+      }
+    }
+    await stripe.coupons.del(coupon.id)
+    await to('2027-01-20T00:00:00Z')
+    await stripe.customers.del(customer.id)
+    conforms('deleted_customer', await stripe.customers.retrieve(customer.id))
   }
 
   it('match the document, as created, paid, declined, on trial and ended', async () => {
@@ -110,6 +168,7 @@ describe('stripe sandbox: shapes', function () {
     const refusing = await payer(stripe, 'pm_card_chargeCustomerFail')
     const price = await plan(stripe)
     await stripe.subscriptions.create({ customer: refusing.id, items: [{ price: price.id }] })
+    await purchases(world)
     await stripe.setupIntents.create({ customer: refusing.id, payment_method: 'pm_card_visa', confirm: true })
     await world.to('2027-03-15T00:00:00Z')
 
@@ -122,8 +181,12 @@ describe('stripe sandbox: shapes', function () {
       ['invoice_payment', stripe.invoicePayments.list()],
       ['invoiceitem', stripe.invoiceItems.list()],
       ['subscription_schedule', stripe.subscriptionSchedules.list()],
+      ['billing_portal.configuration', stripe.billingPortal.configurations.list()],
       ['payment_intent', stripe.paymentIntents.list()],
       ['charge', stripe.charges.list()],
+      ['checkout.session', stripe.checkout.sessions.list()],
+      ['promotion_code', stripe.promotionCodes.list()],
+      ['tax_rate', stripe.taxRates.list()],
       ['setup_intent', stripe.setupIntents.list()],
       ['event', stripe.events.list()],
       ['webhook_endpoint', stripe.webhookEndpoints.list()],

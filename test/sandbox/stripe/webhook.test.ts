@@ -114,7 +114,7 @@ describe('stripe sandbox: webhooks', () => {
     const { stripe, hook, sandbox, control } = await listening()
     await control('POST', 'webhooks', { reorder: true })
     const product = await stripe.products.create({ name: 'P' })
-    const price = await stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 1 })
+    const price = await stripe.prices.create({ product: product.id, currency: 'usd', unit_amount: 100 })
     const session = await stripe.checkout.sessions.create({
       mode: 'payment',
       customer_creation: 'always',

@@ -4,6 +4,7 @@ import { newestFirst, pageOf } from '../list.ts'
 import { any, emptyable, hash, int, list, mergeMetadata, metadata, oneOf, str } from '../param.ts'
 import { listShape, pageShape, route, type Resource } from '../router.ts'
 import type { Customer } from '../wire.ts'
+import { changeBalance } from '../balance.ts'
 import { liveCustomer, methodsOf, newCustomer } from '../customer.ts'
 import { attach, resolveMethod } from '../payment-method.ts'
 import { endSubscription } from '../cancel.ts'
@@ -52,7 +53,7 @@ function withSaved(
 export const customer: Resource = {
   routes: [
     route('POST', '/v1/customers', { ...shape, payment_method: str, source: str }, ({ world, params }) => {
-      const { payment_method, source, address, metadata: sent, invoice_settings, ...rest } = params
+      const { payment_method, source, address, metadata: sent, invoice_settings, balance, ...rest } = params
       const named = payment_method ?? source
       const method = named === undefined ? undefined : resolveMethod(world, named, 'payment_method')
       const fields = Object.fromEntries(
@@ -64,9 +65,10 @@ export const customer: Resource = {
         metadata: mergeMetadata({}, sent),
       })
       world.emit('customer.created', made)
+      if (balance) changeBalance(world, made.id, { amount: balance, currency: 'usd', type: 'initial' })
       if (method) attach(world, method, made.id)
       const asked = invoice_settings?.default_payment_method
-      if (asked === undefined) return made
+      if (asked === undefined) return world.need('customer', made.id)
       const id = asked === named && method ? method.id : asked
       return world.update('customer', made.id, { invoice_settings: withSaved(made.invoice_settings, id) })
     }),
@@ -83,13 +85,17 @@ export const customer: Resource = {
     route('GET', '/v1/customers/:id', {}, ({ world, ids: [id = ''] }) => world.need('customer', id)),
     route('POST', '/v1/customers/:id', shape, ({ world, ids: [id = ''], params }) => {
       const old = liveCustomer(world, id)
-      const { address, metadata: sent, invoice_settings, ...rest } = params
+      const { address, metadata: sent, invoice_settings, balance, ...rest } = params
       const pm = invoice_settings?.default_payment_method
       if (pm && world.need('payment_method', pm, 'invoice_settings[default_payment_method]').customer !== id)
         throw missing('payment_method', pm, 'invoice_settings[default_payment_method]')
       const fields = Object.fromEntries(
         Object.entries(rest).filter(([key, v]) => v !== undefined && key !== 'expand'),
       )
+      if (balance !== undefined && balance !== old.balance) {
+        const change = { amount: balance - old.balance, currency: old.currency ?? 'usd' }
+        changeBalance(world, id, { ...change, type: 'adjustment' })
+      }
       return world.update(
         'customer',
         id,
@@ -103,12 +109,14 @@ export const customer: Resource = {
       )
     }),
     route('DELETE', '/v1/customers/:id', {}, ({ world, ids: [id = ''] }) => {
-      const old = liveCustomer(world, id)
+      liveCustomer(world, id)
       for (const sub of world.store.all('subscription')) {
         if (sub.customer === id && !['canceled', 'incomplete_expired'].includes(sub.status))
           endSubscription(world, sub.id, null)
       }
-      world.emit('customer.deleted', old)
+      for (const method of world.store.all('payment_method'))
+        if (method.customer === id) world.update('payment_method', method.id, { customer: null })
+      world.emit('customer.deleted', world.need('customer', id))
       const stub = { id, object: 'customer', deleted: true }
       world.store.put('customer', id, stub as unknown as Customer)
       return stub

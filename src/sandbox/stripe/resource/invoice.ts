@@ -6,8 +6,18 @@ import { newestFirst, pageOf } from '../list.ts'
 import { bool, mergeMetadata, metadata, oneOf, str } from '../param.ts'
 import { declineError } from '../payment.ts'
 import { listShape, pageShape, route, type Resource } from '../router.ts'
-import { voidInvoice } from '../subscription-state.ts'
+import { markUncollectible, voidInvoice } from '../subscription-state.ts'
 import { resolveMethod } from '../payment-method.ts'
+import type { Invoice } from '../wire.ts'
+import type { World } from '../world.ts'
+
+/** A draft that advances by itself is finalised an hour later. docs.stripe.com/billing/invoices/workflow-transitions */
+function plan(world: World, draft: Invoice, advances: boolean): void {
+  const at = advances ? world.at + 3600 : null
+  if (at === null) world.deadlines.clear('invoice.finalize', draft.id)
+  else world.deadlines.set('invoice.finalize', draft.id, at * 1000)
+  world.update('invoice', draft.id, { automatically_finalizes_at: at, next_payment_attempt: at })
+}
 
 export const invoice: Resource = {
   routes: [
@@ -34,6 +44,7 @@ export const invoice: Resource = {
       const [id = ''] = call.ids
       const old = call.world.need('invoice', id)
       const { auto_advance, description } = call.params
+      if (old.status === 'draft' && auto_advance !== undefined) plan(call.world, old, auto_advance)
       return call.world.update(
         'invoice',
         id,
@@ -61,8 +72,8 @@ export const invoice: Resource = {
       ({ world, ids: [id = ''], params }) => {
         const old = world.need('invoice', id)
         if (old.status === 'paid') throw refused('Invoice is already paid')
-        if (old.status === 'void' || old.status === 'uncollectible')
-          throw refused(`Invoices with status ${old.status} cannot be paid.`)
+        // an uncollectible invoice can still be paid: docs.stripe.com/invoicing/overview#invoice-statuses
+        if (old.status === 'void') throw refused(`Invoices with status ${old.status} cannot be paid.`)
         const open = old.status === 'draft' ? finalize(world, id) : old
         if (open.status === 'paid') return open
         if (params.paid_out_of_band) return settle(world, id, true)
@@ -102,16 +113,7 @@ export const invoice: Resource = {
     route('POST', '/v1/invoices/:id/mark_uncollectible', {}, ({ world, ids: [id = ''] }) => {
       const old = world.need('invoice', id)
       if (old.status !== 'open') throw refused("You can only pass in open invoices. This invoice isn't open.")
-      world.deadlines.clear('invoice.attempt', id)
-      const after = world.update('invoice', id, {
-        status: 'uncollectible',
-        auto_advance: false,
-        next_payment_attempt: null,
-        status_transitions: { ...old.status_transitions, marked_uncollectible_at: world.at },
-      })
-      world.emitChange('invoice.updated', old, after)
-      world.emit('invoice.marked_uncollectible', after)
-      return after
+      return markUncollectible(world, old)
     }),
   ],
   deadlines: { 'invoice.finalize': finalizeDue, 'invoice.attempt': collectDue },

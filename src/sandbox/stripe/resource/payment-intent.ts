@@ -8,6 +8,7 @@ import { collect, declineError, newIntent } from '../payment.ts'
 import { listShape, route, type Resource } from '../router.ts'
 import type { PaymentIntent } from '../wire.ts'
 import type { World } from '../world.ts'
+import { minimumOf, tooSmall } from '../balance.ts'
 import { liveCustomer } from '../customer.ts'
 import { attach, resolveMethod } from '../payment-method.ts'
 
@@ -30,8 +31,9 @@ export function confirmIntent(
   world: World,
   id: string,
   named: string | undefined,
-  offSession: boolean,
+  how: { off_session?: boolean | undefined; error_on_requires_action?: boolean | undefined },
 ): PaymentIntent {
+  const offSession = how.off_session ?? false
   const intent = world.need('payment_intent', id)
   if (!['requires_payment_method', 'requires_confirmation', 'requires_action'].includes(intent.status))
     throw refused(
@@ -54,7 +56,11 @@ export function confirmIntent(
   const invoice = invoiceOfIntent(world, id)
   const { outcome } = invoice
     ? attempt(world, invoice.id, { method, offSession, automatic: false })
-    : collect(world, id, method, { offSession, authenticated: false })
+    : collect(world, id, method, {
+        offSession,
+        authenticated: false,
+        refuses: how.error_on_requires_action ?? false,
+      })
   const after = world.need('payment_intent', id)
   if (outcome === 'declined') throw declineError(method, after)
   if (outcome === 'succeeded' && intent.customer !== null && intent.setup_future_usage !== null)
@@ -81,12 +87,29 @@ export const paymentIntent: Resource = {
         error_on_requires_action: bool,
       },
       ({ world, params }) => {
+        if (params.off_session !== undefined && params.confirm !== true)
+          throw invalid('`off_session` can only be used with `confirm=true`.', 'off_session')
+        if (tooSmall(params.amount, params.currency.toLowerCase()))
+          throw invalid(
+            `Amount must be at least ${minimumOf(params.currency.toLowerCase())} of the smallest unit of ${params.currency}.`,
+            'amount',
+            'amount_too_small',
+          )
         if (params.amount < 1)
           throw invalid(
             'This value must be greater than or equal to 1.',
             'amount',
             'parameter_invalid_integer',
           )
+        const currency = params.currency.toLowerCase()
+        if (tooSmall(params.amount, currency))
+          throw invalid(
+            `Amount must be at least ${minimumOf(currency)} of the smallest unit of ${currency}.`,
+            'amount',
+            'amount_too_small',
+          )
+        if (params.off_session !== undefined && params.confirm !== true)
+          throw invalid('`off_session` can only be used with `confirm=true`.', 'off_session')
         if (params.customer !== undefined) liveCustomer(world, params.customer, 'customer')
         const method =
           params.payment_method === undefined
@@ -94,7 +117,7 @@ export const paymentIntent: Resource = {
             : resolveMethod(world, params.payment_method, 'payment_method')
         const intent = newIntent(world, {
           amount: params.amount,
-          currency: params.currency.toLowerCase(),
+          currency,
           customer: params.customer ?? null,
           description: params.description ?? null,
           metadata: mergeMetadata({}, params.metadata),
@@ -102,9 +125,7 @@ export const paymentIntent: Resource = {
           receipt_email: params.receipt_email ?? null,
           setup_future_usage: params.setup_future_usage ?? null,
         })
-        return params.confirm
-          ? confirmIntent(world, intent.id, undefined, params.off_session ?? false)
-          : intent
+        return params.confirm ? confirmIntent(world, intent.id, undefined, params) : intent
       },
     ),
     route('GET', '/v1/payment_intents', { ...listShape, customer: str }, ({ world, params, path }) =>
@@ -137,7 +158,7 @@ export const paymentIntent: Resource = {
       },
     ),
     route('POST', '/v1/payment_intents/:id/confirm', confirmShape, ({ world, ids: [id = ''], params }) =>
-      confirmIntent(world, id, params.payment_method, params.off_session ?? false),
+      confirmIntent(world, id, params.payment_method, params),
     ),
     route(
       'POST',

@@ -25,6 +25,7 @@ import { ratesNamed } from '../tax.ts'
 import { sum } from '../reckon.ts'
 import { expireIncomplete, isOver } from '../subscription-state.ts'
 import type { World } from '../world.ts'
+import { pinCurrency } from '../currency.ts'
 import { liveCustomer } from '../customer.ts'
 import { resolvePrice } from '../catalogue.ts'
 import {
@@ -101,6 +102,7 @@ export const subscription: Resource = {
           return { price, quantity: item.quantity ?? 1, metadata: mergeMetadata({}, item.metadata), taxRates }
         })
         const { currency } = checkItems(items)
+        pinCurrency(world, customer, currency)
         const subtotal = sum(items.map((item) => (item.price.unit_amount ?? 0) * item.quantity))
         if (params.default_payment_method) ownMethod(world, params.default_payment_method, params.customer)
         return subscribe(

@@ -1,0 +1,107 @@
+/** Stripe's subscriptions and their invoices as facts. Decides nothing. */
+import type Stripe from 'stripe'
+import type { Instant } from '../domain/calendar.ts'
+import type { InvoiceFacts, PendingFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
+import { idOf, instant, METADATA } from './fact.ts'
+
+/** Stripe's subscription with the customer by which its account is found. */
+export type StripeSubscription = SubscriptionFacts & { customer: string }
+
+export function subscriptionFacts(subscription: Stripe.Subscription): StripeSubscription {
+  const items = subscription.items.data
+  const item = items[0]
+  return {
+    id: subscription.id,
+    account: subscription.metadata[METADATA.account] ?? null,
+    order: subscription.metadata[METADATA.order] ?? null,
+    customer: idOf(subscription.customer) ?? '',
+    status: subscription.status,
+    priceId: item?.price.id ?? null,
+    quantity: item?.quantity ?? 1,
+    periodStart: instant(item?.current_period_start),
+    // flexible billing lets items differ: the earliest end is when something next happens
+    periodEnd: items.length === 0 ? null : instant(Math.min(...items.map((each) => each.current_period_end))),
+    anchor: instant(subscription.billing_cycle_anchor),
+    cancelAt: instant(subscription.cancel_at),
+    cancelAtPeriodEnd: subscription.cancel_at_period_end,
+    endedAt: instant(subscription.ended_at),
+    created: instant(subscription.created),
+    paused: pausedOf(subscription),
+    latestInvoice: idOf(subscription.latest_invoice),
+    item: item?.id ?? null,
+    pending: pendingOf(subscription),
+    schedule: idOf(subscription.schedule),
+  }
+}
+
+function pausedOf({
+  status,
+  pause_collection: pause,
+}: Stripe.Subscription): { resumesAt: Instant | null } | null {
+  if (pause !== null) return { resumesAt: instant(pause.resumes_at) }
+  return status === 'paused' ? { resumesAt: null } : null
+}
+
+/** What Stripe will change by itself. A schedule says it only when it was expanded. */
+function pendingOf(subscription: Stripe.Subscription): PendingFacts | null {
+  const { pending_update: update, schedule } = subscription
+  const [waiting] = update?.subscription_items ?? []
+  if (update !== null && waiting !== undefined) {
+    return {
+      state: 'awaiting_payment',
+      priceId: waiting.price.id,
+      quantity: waiting.quantity ?? 1,
+      effectiveAt: null,
+      expiresAt: instant(update.expires_at),
+      cause: idOf(subscription.latest_invoice) ?? subscription.id,
+    }
+  }
+  if (schedule === null || typeof schedule === 'string' || schedule.status !== 'active') return null
+  const now = schedule.current_phase?.end_date ?? 0
+  const next = schedule.phases.find((phase) => phase.start_date >= now)
+  const [item] = next?.items ?? []
+  const priceId = idOf(item?.price)
+  if (next === undefined || priceId === null) return null
+  return {
+    state: 'scheduled',
+    priceId,
+    quantity: item?.quantity ?? 1,
+    effectiveAt: instant(next.start_date),
+    expiresAt: null,
+    cause: schedule.id,
+  }
+}
+
+export function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]): InvoiceFacts {
+  const paid = invoice.payments?.data.find((payment) => payment.status === 'paid')
+  return {
+    id: invoice.id,
+    status: invoice.status ?? 'draft',
+    reason: invoice.billing_reason ?? 'manual',
+    currency: invoice.currency,
+    amountPaid: String(invoice.amount_paid),
+    payment: idOf(paid?.payment.payment_intent) ?? invoice.id,
+    paidAt: instant(invoice.status_transitions.paid_at),
+    finalizesAt: instant(invoice.automatically_finalizes_at),
+    nextAttemptAt: instant(invoice.next_payment_attempt),
+    attempts: invoice.attempt_count,
+    amountDue: String(invoice.amount_due),
+    finalizedAt: instant(invoice.status_transitions.finalized_at),
+    url: invoice.hosted_invoice_url ?? null,
+    lines: lines.map((line) => {
+      // a proration is an invoice item of a subscription; one of none is nothing of ours
+      const one = line.parent?.subscription_item_details ?? line.parent?.invoice_item_details
+      const item = one?.subscription == null ? null : one
+      return {
+        id: line.id,
+        priceId: item == null ? null : idOf(line.pricing?.price_details?.price),
+        proration: item?.proration ?? false,
+        quantity: line.quantity,
+        amount: String(line.amount),
+        discount: String((line.discount_amounts ?? []).reduce((sum, each) => sum + each.amount, 0)),
+        periodStart: instant(line.period.start),
+        periodEnd: instant(line.period.end),
+      }
+    }),
+  }
+}

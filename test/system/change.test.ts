@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { assertBooks, DAY_MS } from '../support/ledger.ts'
+import { type Answer, balanceOf, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+
+const HOUR_MS = 3_600_000
+
+describe('changes of plan', function () {
+  this.timeout(300_000)
+  let stack: Stack
+  before(async () => {
+    stack = await startStack()
+  })
+  after(() => stack?.stop())
+  afterEach(async () => {
+    await assertBooks(stack.database)
+    for await (const { id } of stack.stripe.subscriptions.list()) await stack.stripe.subscriptions.cancel(id)
+    await settled(stack)
+  })
+
+  const change = (id: string, body: object, key?: string) =>
+    stack.call('POST', `/v1/subscriptions/${id}/change`, body, key)
+  const read = async (id: string) => (await stack.call('GET', `/v1/subscriptions/${id}`)).body
+  const later = async (ms: number) => {
+    await stack.clock.advance(stack.clock.now() + ms)
+  }
+  const grants = async (account: string) => {
+    const { rows } = await stack.database.pool.query<{ amount: string; reason_code: string }>(
+      `select trim_scale(amount)::text as amount, reason_code from posting
+        where account_id = $1 and kind = 'grant' order by seq`,
+      [account],
+    )
+    return rows.map(({ amount, reason_code }) => `${amount} ${reason_code}`)
+  }
+  const notices = async (account: string) => {
+    const { rows } = await stack.database.pool.query<{ kind: string }>(
+      `select kind from notice where account_id = $1 and kind not in ('credits_granted') order by recorded_at, id`,
+      [account],
+    )
+    return rows.map(({ kind }) => kind)
+  }
+  const ok = ({ status, body }: Answer) => {
+    assert.equal(status, 200, JSON.stringify(body))
+    return body
+  }
+
+  it('an upgrade is paid first and grants its net at once; the preview said so; the renewal is of the new plan', async () => {
+    const { account, subscription } = await subscribe(stack)
+    await stack.call('POST', `/v1/accounts/${account}/spend`, { amount: '15' })
+    const preview = await stack.call<{
+      outcome: string
+      effects: { postings: { amount: string; reason_code: string }[]; stripe: object[] }
+      balance: { balance: string }
+    }>('POST', `/v1/subscriptions/${subscription}/change?dry_run=true`, { plan: 'tier_6_50' })
+    assert.equal(preview.status, 200, JSON.stringify(preview.body))
+    const body = ok(await change(subscription, { plan: 'tier_6_50' }, 'up-1'))
+    assert.deepEqual([body['plan'], body['pending_change']], ['tier_6_50', null])
+    await settled(stack)
+    const [, second] = await grants(account)
+    assert.equal(second, `${preview.body.effects.postings[0]?.amount} plan_change`)
+    assert.match(second ?? '', /^(30|29\.9)/)
+    assert.equal(await balanceOf(stack, account), preview.body.balance.balance)
+    assert.deepEqual(await notices(account), ['plan_changed'])
+    // told again, nothing is done again
+    const again = await change(subscription, { plan: 'tier_6_50' }, 'up-1')
+    assert.equal(again.headers.get('idempotent-replayed'), 'true')
+    assert.equal((await change(subscription, { plan: 'tier_6_50' })).status, 200)
+    assert.equal((await stack.stripe.invoices.list({ subscription })).data.length, 2)
+    await later(32 * DAY_MS)
+    assert.deepEqual((await grants(account)).at(-1), '50 renewal')
+    assert.equal(await balanceOf(stack, account), '50')
+  })
+
+  it('from a month to a year and on to a higher plan: each month brings what was paid for it', async () => {
+    const { account, subscription } = await subscribe(stack)
+    await later(15 * DAY_MS)
+    const yearly = ok(await change(subscription, { plan: 'tier_2_20', interval: 'year' }))
+    assert.equal(yearly['interval'], 'year')
+    await settled(stack)
+    const [, first = ''] = await grants(account)
+    assert.match(first, /^(9|10)\.\d+ entitlement_due$/)
+    await later(40 * DAY_MS)
+    ok(await change(subscription, { plan: 'tier_6_50' }))
+    await settled(stack)
+    await later(62 * DAY_MS)
+    const all = (await grants(account)).slice(2)
+    // the month of the upgrade is a part of one; after it, two grants make a month of the higher plan
+    assert.equal(all[0], '20 entitlement_due')
+    const monthly = all.slice(2).map((each) => Number(each.split(' ')[0]))
+    assert.equal(monthly.length, 4)
+    for (const pair of [monthly.slice(0, 2), monthly.slice(2)]) {
+      assert.ok(Math.abs((pair[0] ?? 0) + (pair[1] ?? 0) - 50) < 0.1, JSON.stringify(all))
+    }
+  })
+
+  it('an upgrade that cannot be paid waits, shows where to pay, and is made when it is paid', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const { customer } = await stack.stripe.subscriptions.retrieve(subscription)
+    const bad = await stack.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
+      customer: customer as string,
+    })
+    await stack.stripe.subscriptions.update(subscription, { default_payment_method: bad.id })
+    const body = ok(await change(subscription, { plan: 'tier_6_50' }))
+    const pending = body['pending_change'] as Record<string, unknown>
+    assert.deepEqual(
+      [body['plan'], pending['state'], pending['plan']],
+      ['tier_2_20', 'awaiting_payment', 'tier_6_50'],
+    )
+    assert.match(String(pending['payment_url']), /^https:\/\/invoice\.stripe\.com\//)
+    assert.equal((await grants(account)).length, 1)
+    // the same again changes nothing
+    ok(await change(subscription, { plan: 'tier_6_50' }))
+    const { latest_invoice } = await stack.stripe.subscriptions.retrieve(subscription)
+    const good = await stack.stripe.paymentMethods.attach('pm_card_visa', { customer: customer as string })
+    await stack.stripe.invoices.pay(latest_invoice as string, { payment_method: good.id })
+    await settled(stack)
+    assert.deepEqual(
+      [(await read(subscription))['plan'], (await read(subscription))['pending_change']],
+      ['tier_6_50', null],
+    )
+    assert.equal((await grants(account)).length, 2)
+  })
+
+  it('an upgrade that is never paid is dropped; one that waits can be withdrawn', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const { customer } = await stack.stripe.subscriptions.retrieve(subscription)
+    const bad = await stack.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
+      customer: customer as string,
+    })
+    await stack.stripe.subscriptions.update(subscription, { default_payment_method: bad.id })
+    const path = `/v1/subscriptions/${subscription}/pending_change`
+    ok(await change(subscription, { plan: 'tier_6_50' }))
+    assert.equal((await stack.call('GET', path)).status, 200)
+    assert.equal(ok(await stack.call('DELETE', path))['pending_change'], null)
+    assert.equal((await stack.call('GET', path)).status, 404)
+    assert.equal((await stack.call('DELETE', path)).status, 404)
+    ok(await change(subscription, { plan: 'tier_6_50' }))
+    await later(24 * HOUR_MS)
+    const { plan, pending_change } = await read(subscription)
+    assert.deepEqual([plan, pending_change], ['tier_2_20', null])
+    assert.deepEqual(await grants(account), ['20 first_payment'])
+    assert.deepEqual(
+      (await notices(account)).filter((kind) => kind === 'plan_change_withdrawn'),
+      ['plan_change_withdrawn', 'plan_change_withdrawn'],
+    )
+  })
+
+  it('while the renewal is in draft: both invoices bring what was paid, once', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const { items } = await stack.stripe.subscriptions.retrieve(subscription)
+    const end = (items.data[0]?.current_period_end ?? 0) * 1000
+    await stack.clock.advance(end + 60_000)
+    assert.equal((await stack.stripe.invoices.list({ subscription, status: 'draft' })).data.length, 1)
+    ok(await change(subscription, { plan: 'tier_6_50' }))
+    await settled(stack)
+    await later(3 * HOUR_MS)
+    const [, upgrade = '', renewal] = await grants(account)
+    assert.match(upgrade, /^29\.9\d* plan_change$|^30 plan_change$/)
+    assert.equal(renewal, '20 renewal')
+    const { balance, lots } = (
+      await stack.call<{ balance: string; lots: object[] }>('GET', `/v1/accounts/${account}/balance`)
+    ).body
+    assert.match(balance, /^(49\.9|50)/)
+    assert.equal(lots.length, 2)
+    await later(32 * DAY_MS)
+    assert.equal(await balanceOf(stack, account), '50')
+  })
+
+  it('changed in Stripe by hand: up and down and up again at once mints nothing', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const { items } = await stack.stripe.subscriptions.retrieve(subscription)
+    const [item] = items.data
+    assert.ok(item)
+    const priceOf = async (key: string) =>
+      (await stack.stripe.prices.list({ lookup_keys: [key] })).data[0]?.id ?? ''
+    const [small, big] = [await priceOf('tier_2_20.month.v1'), await priceOf('tier_6_50.month.v1')]
+    for (const price of [big, small, big, small, big]) {
+      await stack.stripe.subscriptions.update(subscription, {
+        items: [{ id: item.id, price }],
+        proration_behavior: 'always_invoice',
+      })
+      await settled(stack)
+    }
+    assert.equal((await read(subscription))['plan'], 'tier_6_50')
+    const total = (await grants(account)).reduce((sum, each) => sum + Number(each.split(' ')[0]), 0)
+    assert.ok(total > 49.9 && total <= 50, String(total))
+  })
+
+  it('is refused while it is to end, and resumed it goes on', async () => {
+    const { subscription } = await subscribe(stack)
+    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
+    const refused = await change(subscription, { plan: 'tier_6_50' })
+    assert.deepEqual([refused.status, refused.body['code']], [409, 'subscription_cancelling'])
+    const body = ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
+    assert.equal(body['cancel_at'], null)
+    assert.equal((await stack.stripe.subscriptions.retrieve(subscription)).cancel_at_period_end, false)
+    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
+    for (const [plan, code] of [
+      ['free', 'plan_is_free'],
+      ['nothing', 'plan_not_found'],
+    ]) {
+      assert.equal((await change(subscription, { plan })).body['code'], code)
+    }
+  })
+
+  it('more often than Stripe makes invoices it is refused before Stripe says so', async () => {
+    const { subscription } = await subscribe(stack)
+    for (let seats = 2; seats <= 11; seats += 1) {
+      ok(await change(subscription, { plan: 'tier_2_20', quantity: seats }))
+    }
+    const refused = await change(subscription, { plan: 'tier_2_20', quantity: 12 })
+    assert.deepEqual([refused.status, refused.body['code']], [429, 'change_rate'])
+    assert.equal(refused.headers.get('retry-after'), '60')
+    assert.equal((await read(subscription))['quantity'], 11)
+  })
+})
