@@ -78,7 +78,7 @@ export async function answerOnce(
   once: Once,
 ): Promise<FastifyReply> {
   if (isDryRun(request)) {
-    return await sendPreview(deps.pool, reply, once.operation, () => foresee(deps, request, once))
+    return sendPreview(reply, await foresee(deps, request, once))
   }
   const { scope, operation, content, owner, input, status } = once
   const viewed = async (database: Queryable, command: Command, result: Record<string, unknown>) => {

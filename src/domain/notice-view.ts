@@ -19,9 +19,14 @@ export function noticeView({ id, account, kind, event, cause, data, createdAt }:
     kind,
     type: event,
     cause,
-    data: Object.fromEntries(Object.entries(data).map(([name, value]) => [snake(name), value])),
+    data: dataView(data),
     created_at: createdAt.toISOString(),
   }
+}
+
+/** What a notice carries, by the names that programs see. */
+export function dataView(data: object): Record<string, string | null> {
+  return Object.fromEntries(Object.entries(data).map(([name, value]) => [snake(name), value]))
 }
 
 /** What a webhook carries, by the rules of Standard Webhooks. The same text at every try: it is what is signed. */

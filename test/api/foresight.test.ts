@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { createApiKey } from '../../src/store/api-key.ts'
 import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
-import { postingsSince } from '../support/foreseen.ts'
+import { noticesSince, postingsSince } from '../support/foreseen.ts'
 import { type Answer, type ApiUnderTest, startApi } from './api-under-test.ts'
 
 const HUGE = '999999999999999.99999999'
@@ -295,7 +295,7 @@ describe('a dry run of whatever changes a wallet', function () {
           ? []
           : await postingsSince(api.database, account, { seq: `${before.wallet.seq}`, lots: [...known] }),
       stripe: [],
-      notices: step.do === 'create' ? [] : await noticesSince(account, before),
+      notices: step.do === 'create' ? [] : await noticesSince(api.database, account, before.notices),
       dates:
         step.do === 'hold' && answer.status === 201
           ? [{ what: 'hold_lapses', at: answer.body.expires_at }]
@@ -339,14 +339,6 @@ describe('a dry run of whatever changes a wallet', function () {
     new Set(
       await one<string[]>(`select coalesce(array_agg(id), '{}') from lot where account_id = $1`, [account]),
     )
-
-  async function noticesSince(account: string, { notices }: { notices: string[] }): Promise<object[]> {
-    const { rows } = await api.database.owner.query<object>(
-      'select kind, event, data from notice where account_id = $1 and not key = any($2) order by kind, key',
-      [account, notices],
-    )
-    return rows
-  }
 
   async function balanceOf(account: string, known: Set<string>): Promise<object> {
     const { account: _, lots, ...rest } = (await api.get(`/v1/accounts/${account}/balance`)).body

@@ -1,5 +1,6 @@
 /** What tests of previews compare: everything there is, and what was done since. */
 import { Decimal } from 'decimal.js'
+import { dataView } from '../../src/domain/notice-view.ts'
 import { eventually, type Stack } from './stack.ts'
 import type { TestDatabase } from './postgres.ts'
 
@@ -104,24 +105,46 @@ export async function postingsSince(
   }))
 }
 
-const INSTANT = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/
-
-/**
- * The same with each instant moved that is just so much earlier than its counterpart: by the time that passed between
- * the two, or less, where Stripe counts whole seconds.
- */
-export function shifted(from: unknown, to: unknown, ms: number): unknown {
-  if (typeof from === 'string' && typeof to === 'string' && INSTANT.test(from) && INSTANT.test(to)) {
-    const moved = Date.parse(from) + ms
-    return [moved, Math.floor(moved / 1000) * 1000].includes(Date.parse(to)) ? to : from
-  }
-  if (Array.isArray(from) && Array.isArray(to)) return from.map((each, index) => shifted(each, to[index], ms))
-  if (isRecord(from) && isRecord(to)) {
-    return Object.fromEntries(Object.entries(from).map(([key, each]) => [key, shifted(each, to[key], ms)]))
-  }
-  return from
+/** What somebody was told, as a preview tells it. */
+export async function noticesSince(
+  { owner }: TestDatabase,
+  account: string,
+  keys: string[],
+): Promise<object[]> {
+  const { rows } = await owner.query<{ kind: string; type: string; data: object }>(
+    `select kind, event as type, data from notice where account_id = $1 and not key = any($2) order by kind, key`,
+    [account, keys],
+  )
+  return rows.map((row) => ({ ...row, data: dataView(row.data) }))
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null
+/** Business time that stands still, here and in the simulator, and goes on: what is counted from now is then exact. */
+export interface Freezer {
+  freeze(): Promise<void>
+  thaw(): Promise<void>
+}
+
+export async function freezer({ database: { owner }, sandbox, clock }: Stack): Promise<Freezer> {
+  await owner.query('create table frozen (at timestamptz not null)')
+  await owner.query('grant select on frozen to perennial_service')
+  await owner.query(
+    `create or replace function business_now() returns timestamptz language sql volatile as $$
+       select coalesce((select at from public.frozen),
+         date_trunc('milliseconds', clock_timestamp())
+           + (select offset_ms from public.business_clock) * interval '1 millisecond')
+     $$`,
+  )
+  return {
+    async freeze() {
+      const { rows } = await owner.query<{ at: Date }>(
+        'insert into frozen select business_now() returning at',
+      )
+      const ms = rows[0]?.at.getTime() ?? 0
+      sandbox.useClock({ now: () => ms, advance: (to) => clock.advance(to) })
+    },
+    async thaw() {
+      await owner.query('delete from frozen')
+      sandbox.useClock(clock)
+    },
+  }
 }
