@@ -141,6 +141,8 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     webhookSecrets: stripe.webhookSecrets,
     livemode: /^[sr]k_live_/.test(stripe.apiKey),
     apiVersion: API_VERSION,
+    product: config.productName,
+    anywhere: stripe.sandboxUrl !== undefined,
     log,
   })
   const end = async () => {

@@ -14,7 +14,6 @@ import { decideResume } from '../domain/resume.ts'
 import { decideSubscription } from '../domain/subscription.ts'
 import type { SubscriptionFacts, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
-import { grant } from '../ledger/post.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import { findAccount } from '../store/account.ts'
 import { termsOf } from '../store/catalog-price.ts'
@@ -29,6 +28,7 @@ import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { StripeSubscription } from '../stripe/subscription-facts.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
+import { grantAndTell } from './granted.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface ChangeDeps {
@@ -199,7 +199,7 @@ export async function foreseeChange(deps: Seer, { subject, input }: PreviewInput
   const posted = await rehearse(pool, {
     account,
     async act(client) {
-      for (const each of plan.grants) await grant(client, grantOf(account, subject, each))
+      for (const each of plan.grants) await grantAndTell(client, grantOf(account, subject, each))
       return plan.entitlements.flatMap((month) =>
         month.dueAt > at ? [{ what: 'credits_next' as const, at: month.dueAt }] : [],
       )

@@ -11,7 +11,7 @@ import { resolveAlert } from '../store/alert.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { settle, unsettledFor } from '../store/inbox.ts'
-import { packOnSale, priceOnSale } from '../store/price-list.ts'
+import { catalogInForce, packOnSale, priceOnSale } from '../store/price-list.ts'
 import { workflowId } from '../domain/id.ts'
 import type { PurchaseObservation } from '../domain/purchase.ts'
 import type { CheckoutFacts, Gateway } from '../stripe/gateway.ts'
@@ -55,7 +55,11 @@ export function createCheckoutActivities({ pool, gateway, purchases, reach }: Ch
         createdAt: row.createdAt,
         opened: row.session !== null,
         customer: opening.customer,
-        sold: soldBy(terms && readKept(terms), opening.quantity, opening.savesMethod),
+        sold: soldBy(terms && readKept(terms), {
+          quantity: opening.quantity,
+          savesMethod: opening.savesMethod,
+          automaticTax: await reckonsTax(pool),
+        }),
       })
       if ('refused' in decision) {
         if (decision.refused.code === 'checkout_expired') {
@@ -65,9 +69,9 @@ export function createCheckoutActivities({ pool, gateway, purchases, reach }: Ch
       }
       let session: CheckoutFacts
       try {
-        const { price, quantity, savesMethod, expiresAt } = decision
+        const { price, quantity, savesMethod, automaticTax, expiresAt } = decision
         session = await withCustomer({ pool, gateway }, account, opening, (customer) => {
-          const page = { order, account, customer, price, successUrl, cancelUrl, expiresAt }
+          const page = { order, account, customer, price, automaticTax, successUrl, cancelUrl, expiresAt }
           return decision.kind === 'pack'
             ? purchases.openPage({ ...page, quantity, savesMethod })
             : gateway.openCheckout(page)
@@ -125,12 +129,12 @@ export async function foreseeCheckout(
   { pool, gateway }: Pick<CheckoutDeps, 'pool' | 'gateway'>,
   { input }: PreviewInput,
 ): Promise<Foresight> {
-  const { account = '', plan = '', pack, interval, quantity, saves_method: saves } = input
+  const { account = '', plan = '', pack, interval, quantity, currency, saves_method: saves } = input
   const at = await businessNow(pool)
   const terms =
     pack === undefined
-      ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month')
-      : await packOnSale(pool, pack)
+      ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month', currency)
+      : await packOnSale(pool, pack, currency)
   const tied = (await readAccount(pool, account))?.stripeCustomerId ?? null
   const decision = decideOpening({
     at,
@@ -138,7 +142,15 @@ export async function foreseeCheckout(
     opened: false,
     // acting finds one that was deleted by asking for the page in vain
     customer: tied !== null && (await gateway.hasCustomer(tied)) ? tied : null,
-    sold: soldBy(terms ?? null, Number(quantity), saves === 'true'),
+    sold: soldBy(terms ?? null, {
+      quantity: Number(quantity),
+      savesMethod: saves === 'true',
+      automaticTax: await reckonsTax(pool),
+    }),
   })
   return foresightOf(at, decision)
+}
+
+async function reckonsTax(pool: Pool): Promise<boolean> {
+  return (await catalogInForce(pool))?.automaticTax ?? false
 }

@@ -11,17 +11,19 @@ import {
   freeKeys,
   monthAt,
 } from '../domain/free.ts'
+import { noticeKey } from '../domain/id.ts'
 import type { FreeTerms } from '../domain/plan.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
-import { grant } from '../ledger/post.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { recordAudit } from '../store/audit.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { cancelFreeAt, firstEnrolment, keepFree, paidBeside, readFree } from '../store/free.ts'
+import { writeNotice } from '../store/notice.ts'
 import { freePlanOnSale, freeTermsOf } from '../store/price-list.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
+import { grantAndTell } from './granted.ts'
 import { translated } from './translate.ts'
 
 export interface FreeDeps {
@@ -77,6 +79,13 @@ export function createFreeActivities({ pool }: FreeDeps) {
         if (!decision.already) {
           await cancelFreeAt(client, input.subscription, before.periodEnd)
           await audit(client, account, input.subscription, 'cancelled', { cancel_at: before.periodEnd })
+          await writeNotice(client, {
+            account,
+            kind: 'subscription_cancelling',
+            key: noticeKey.cancelling(input.subscription, before.periodEnd),
+            cause: { subscription: input.subscription, command: input.command },
+            data: { subscription: input.subscription, plan: subscription.plan, endsAt: before.periodEnd },
+          })
         }
         return await finishCommand(client, input.command, cancellationAnswer(decision.cancelAt))
       })
@@ -106,7 +115,7 @@ async function apply(client: Client, seen: FreeObservation, plan: FreePlan): Pro
   const known = new Set(await knownKeys(client, account, keys))
   for (const step of plan.grants) {
     if (known.has(step.key)) continue
-    await grant(client, {
+    await grantAndTell(client, {
       account,
       key: step.key,
       kind: 'plan',
@@ -119,7 +128,16 @@ async function apply(client: Client, seen: FreeObservation, plan: FreePlan): Pro
     })
   }
   await keepFree(client, id, plan, { at: seen.at, deadline })
-  if (plan.status !== status) await audit(client, account, id, 'ended', { status: plan.status })
+  if (plan.status !== status) {
+    await audit(client, account, id, 'ended', { status: plan.status })
+    await writeNotice(client, {
+      account,
+      kind: 'subscription_ended',
+      key: noticeKey.ended(id),
+      cause: { subscription: id },
+      data: { subscription: id, plan: seen.subscription.plan, endedAt: plan.endedAt ?? seen.at },
+    })
+  }
   await resolveAlert(client, 'needs_attention', id)
 }
 

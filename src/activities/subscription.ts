@@ -2,7 +2,6 @@
 import type { Instant } from '../domain/calendar.ts'
 import { isPaidFor } from '../domain/status.ts'
 import type { InvoiceFacts, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
-import { grant } from '../ledger/post.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
@@ -22,6 +21,7 @@ import type { Gateway } from '../stripe/gateway.ts'
 import { postingKey } from '../domain/id.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { grantOf } from './change.ts'
+import { grantAndTell } from './granted.ts'
 import { translated } from './translate.ts'
 
 /** How many passes over an event may fail before it is set aside. Each tried for minutes, and the waits between grow. */
@@ -97,7 +97,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         await cutEntitlements(client, cuts)
         await writeSettlements(client, mirror.account, mirror.id, settlements)
         for (const step of grants) {
-          const { occurredAt } = await grant(client, grantOf(mirror.account, mirror.id, step))
+          const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
           await markGranted(client, step.key, occurredAt)
         }
         const { role, changed } = await keepMirror(client, mirror)

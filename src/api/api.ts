@@ -18,6 +18,10 @@ export interface ApiDeps {
   livemode: boolean
   /** the pinned version of Stripe's API */
   apiVersion: string
+  /** what customers know the product by */
+  product: string
+  /** whether webhooks may go to private addresses and over plain http: in the sandbox only */
+  anywhere: boolean
   log: Logger
 }
 

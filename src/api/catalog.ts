@@ -1,5 +1,6 @@
 /** /v1/catalog: everything a pricing page needs: plans on sale with their prices and terms, packs, limits. */
 import { z } from 'zod'
+import type { PurchaseLimits } from '../domain/catalog.ts'
 import type { FreeTerms, PackTerms, PriceTerms } from '../domain/plan.ts'
 import { catalogInForce, listOnSale } from '../store/price-list.ts'
 import type { Api, ApiDeps } from './api.ts'
@@ -98,11 +99,16 @@ const packView = z
     ],
   })
 
-const limitsView = z.object({
-  grant_max: creditsOutput.describe('most credits of one goodwill or promotion grant, without grants:large'),
+const purchaseLimits = {
   purchase_min: minorUnits.describe('least that one purchase may cost'),
   purchase_max: minorUnits.describe('most that one purchase may cost'),
   purchase_day_max: minorUnits.describe('most that an account may spend on purchases in a day'),
+}
+
+const limitsView = z.object({
+  grant_max: creditsOutput.describe('most credits of one goodwill or promotion grant, without grants:large'),
+  ...purchaseLimits,
+  currencies: z.record(z.string(), z.object(purchaseLimits)).describe('of purchases in other currencies'),
   purchase_hour_max: z.int().describe('most orders of packs that an account may place in an hour'),
   currency: z.string(),
 })
@@ -126,6 +132,7 @@ const catalogView = listOf(planView)
           purchase_min: '500',
           purchase_max: '50000',
           purchase_day_max: '100000',
+          currencies: { eur: { purchase_min: '500', purchase_max: '50000', purchase_day_max: '100000' } },
           purchase_hour_max: 10,
           currency: 'usd',
         },
@@ -160,9 +167,10 @@ export function catalogRoutes(app: Api, { pool }: ApiDeps): void {
         limits: inForce
           ? {
               grant_max: inForce.limits.grantMax,
-              purchase_min: inForce.limits.purchaseMin,
-              purchase_max: inForce.limits.purchaseMax,
-              purchase_day_max: inForce.limits.purchaseDayMax,
+              ...limitsOf(inForce.limits),
+              currencies: Object.fromEntries(
+                Object.entries(inForce.limits.currencies ?? {}).map(([code, each]) => [code, limitsOf(each)]),
+              ),
               purchase_hour_max: inForce.limits.purchaseHourMax,
               currency: inForce.currency,
             }
@@ -170,6 +178,10 @@ export function catalogRoutes(app: Api, { pool }: ApiDeps): void {
       }
     },
   })
+}
+
+function limitsOf({ purchaseMin, purchaseMax, purchaseDayMax }: PurchaseLimits) {
+  return { purchase_min: purchaseMin, purchase_max: purchaseMax, purchase_day_max: purchaseDayMax }
 }
 
 function planOf(first: PriceTerms | FreeTerms, all: (PriceTerms | FreeTerms)[]): z.infer<typeof planView> {

@@ -3,8 +3,12 @@ import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { type Exact, parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
-import { GIFT_KINDS, give, giveCredits } from '../ledger/gift.ts'
-import type { Queryable } from '../store/connect.ts'
+import { grantNotice } from '../domain/grant-notice.ts'
+import { postingKey } from '../domain/id.ts'
+import { GIFT_KINDS, type GiftInput, give } from '../ledger/gift.ts'
+import type { GrantResult } from '../ledger/post.ts'
+import { type Client, type Queryable, transaction } from '../store/connect.ts'
+import { writeNotice } from '../store/notice.ts'
 import { catalogInForce } from '../store/price-list.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { actorOf } from './auth.ts'
@@ -127,12 +131,12 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
           refusalLeaves: 'nothing',
           async act(client, key) {
             await requireBelowLimit(client, request, amount)
-            await give(client, { ...gift, key })
+            await giveAndTell(client, { ...gift, key })
           },
         })
       }
       await requireBelowLimit(pool, request, amount)
-      const granted = await giveCredits(pool, gift)
+      const granted = await transaction(pool, (client) => giveAndTell(client, gift))
       markReplayed(reply, granted.outcome === 'replayed')
       return reply.code(201).send({
         id: granted.posting,
@@ -149,6 +153,18 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
       })
     },
   })
+}
+
+/** Gives credits, and writes the notice of it with them. */
+async function giveAndTell(client: Client, gift: GiftInput): Promise<GrantResult> {
+  const granted = await give(client, gift)
+  if (granted.outcome === 'replayed') return granted
+  const { account, kind, expiresAt = null } = gift
+  const { posting, amount, balanceAfter: balance } = granted
+  const key = postingKey.grant(gift.key)
+  const arrival = { account, key, posting, amount, balance, reason: kind, expiresAt, subscription: null }
+  await writeNotice(client, grantNotice(arrival))
+  return granted
 }
 
 /** @throws Refusal `grant_limit` */

@@ -7,7 +7,7 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify
 import { z } from 'zod'
 import type { Foresight } from '../domain/effect.ts'
 import { idFrom } from '../domain/id.ts'
-import { type Command, type CommandInput, finishCommand, insertCommand } from '../store/command.ts'
+import { type Command, type CommandInput, finishCommand, insertCommand, isOwned } from '../store/command.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import { type Client, type Queryable, transaction } from '../store/connect.ts'
 import { keepReply, readReply, type Reply } from '../store/reply.ts'
@@ -99,7 +99,8 @@ export async function answerOnce(
     const answer = await viewed(client, command, {})
     return { command, replayed, kept: await keepReply(client, command.id, accountOf(command), answer) }
   })
-  request.trace['account'] = accountOf(command)
+  const account = accountOf(command)
+  if (account !== null) request.trace['account'] = account
   request.trace['command'] = command.id
   markReplayed(reply, replayed)
   if (kept !== undefined) return send(reply, kept)
@@ -109,7 +110,7 @@ export async function answerOnce(
     outcome.state === 'refused'
       ? refusedAnswer(outcome, request)
       : await viewed(deps.pool, command, outcome.result)
-  return send(reply, await keepReply(deps.pool, command.id, accountOf(command), answer))
+  return send(reply, await keepReply(deps.pool, command.id, account, answer))
 }
 
 /**
@@ -128,7 +129,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
     input,
   }
   const begun = await rehearse(pool, {
-    account: accountOf(claim),
+    account: accountOf(claim) ?? scope,
     async act(client) {
       const { command } = await insertCommand(client, claim)
       await once.begin(client, command)
@@ -136,7 +137,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
     },
     refusalLeaves: 'nothing',
   })
-  if (owner === null || operation === 'create' || begun.refusal !== null) return begun
+  if (owner === null || !isOwned(operation) || begun.refusal !== null) return begun
   const asked = await askWorkflow(reach, request, {
     operation,
     subject: owner,
@@ -154,9 +155,10 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
   }
 }
 
-/** Whose command it is: what makes an account has made it under the id in its input. */
-function accountOf({ scope, input }: Pick<Command, 'scope' | 'input'>): string {
-  return input['account'] ?? scope
+/** Whose command it is, if it is about an account: what makes one has made it under the id in its input. */
+function accountOf({ scope, input }: Pick<Command, 'scope' | 'input'>): string | null {
+  const account = input['account'] ?? scope
+  return account.startsWith('acc_') ? account : null
 }
 
 /** Sends a text, not an object: nothing between here and the caller may write it differently. */

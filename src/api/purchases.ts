@@ -24,6 +24,7 @@ import {
   answers,
   checkoutView,
   creditsOutput,
+  currencyInput,
   EXAMPLE,
   instant,
   metadataInput,
@@ -38,6 +39,7 @@ const purchaseInput = z
     account: accountId,
     pack: z.string().min(1).max(63).describe('the id of a pack in /v1/catalog'),
     quantity: z.int().min(1).max(100_000).default(1),
+    currency: currencyInput,
     success_url: returnUrl.describe('where the customer goes after paying'),
     cancel_url: returnUrl.describe('where the customer goes after giving up'),
     save_payment_method: z
@@ -157,6 +159,7 @@ export function purchaseRoutes(app: Api, deps: ApiDeps): void {
           pack: body.pack,
           quantity: `${body.quantity}`,
           saves_method: `${body.save_payment_method}`,
+          ...(body.currency === undefined ? {} : { currency: body.currency }),
         },
         status: 201,
         begin: (client) => order(client, id, body),
@@ -203,7 +206,7 @@ export function purchaseRoutes(app: Api, deps: ApiDeps): void {
 /** Writes an order that is within the limits; its workflow opens the page. */
 async function order(client: Client, id: string, input: PurchaseInput): Promise<void> {
   const { account, quantity, metadata } = input
-  const decision = decideOrder(await observeOrder(client, account, input.pack), input)
+  const decision = decideOrder(await observeOrder(client, account, input), input)
   if ('refused' in decision) {
     const { code, detail, data } = decision.refused
     throw new Refusal(code, detail, data)

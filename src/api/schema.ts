@@ -46,6 +46,14 @@ export function readInstant<T extends string | undefined>(text: T): T {
   return (text === undefined ? undefined : new Date(text).toISOString()) as T
 }
 
+/** Of a price that is sold in several. */
+export const currencyInput = z
+  .string()
+  .regex(/^[a-z]{3}$/, 'an ISO 4217 code in lower case')
+  .optional()
+  .describe('the catalogue’s unless told otherwise')
+  .meta({ examples: ['eur'] })
+
 /** What credits are used for. */
 export const featureInput = z
   .string()
@@ -106,6 +114,9 @@ export const EXAMPLE = {
   spend: 'spd_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_2',
   posting: 'pst_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_3',
   lot: 'lot_5e2a7c9d1b3f4860a4d6e8f0b2c49175',
+  notice: 'ntc_5d0c8e2f7b1a4396c4e8d2b6f0a19753',
+  delivery: 'dlv_7a3e9b5d1c8f4260e5a7d3b9f1c06824',
+  endpoint: 'we_2c6a0e4f8b1d4537a9c3e7f5b2d08614',
   actor: 'key_0f3a9c1e5b7d2468',
   at: '2026-11-23T10:00:00.000Z',
   later: '2026-12-23T10:00:00.000Z',

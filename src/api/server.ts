@@ -23,12 +23,14 @@ import { holdRoutes } from './holds.ts'
 import { requireIdempotencyKey } from './idempotency.ts'
 import { LazyLog } from './lazy-log.ts'
 import { ledgerRoutes } from './ledger.ts'
+import { noticeRoutes } from './notices.ts'
 import { sendForeseenRefusal } from './preview.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
 import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
+import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookRoutes } from './webhooks.ts'
 
 export type { ApiDeps } from './api.ts'
@@ -135,6 +137,8 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   subscriptionChangeRoutes(app, deps)
   purchaseRoutes(app, deps)
   commandRoutes(app, deps)
+  noticeRoutes(app, deps)
+  webhookEndpointRoutes(app, deps)
   healthRoutes(app, deps)
   await app.register(async (scope) => webhookRoutes(scope, deps))
   await serveDocs(app)

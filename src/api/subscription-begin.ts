@@ -10,13 +10,14 @@ import { firstEnrolment, insertFree } from '../store/free.ts'
 import { freePlanOnSale, priceOnSale } from '../store/price-list.ts'
 import { livePrimary } from '../store/subscription.ts'
 import { invalidFields } from './problem.ts'
-import { accountId, EXAMPLE, metadataInput, returnUrl } from './schema.ts'
+import { accountId, currencyInput, EXAMPLE, metadataInput, returnUrl } from './schema.ts'
 
 export const subscriptionInput = z
   .strictObject({
     account: accountId,
     plan: z.string().min(1).max(63).describe('the id of a plan in /v1/catalog'),
     interval: z.enum(['month', 'year']).default('month'),
+    currency: currencyInput,
     success_url: returnUrl
       .optional()
       .describe('where the customer goes after paying; required unless the plan is free'),
@@ -41,13 +42,13 @@ export const subscriptionInput = z
 
 type SubscriptionInput = z.infer<typeof subscriptionInput>
 
-const NOT_ON_SALE = 'this plan is not on sale at this interval'
+const NOT_ON_SALE = 'this plan is not on sale at this interval and in this currency'
 
 /** Writes an order; its workflow opens the page. */
 export async function order(client: Client, id: string, input: SubscriptionInput): Promise<void> {
   const { account, plan, interval, success_url: successUrl, cancel_url: cancelUrl, metadata } = input
   await requireAccount(client, account)
-  const price = await priceOnSale(client, plan, interval)
+  const price = await priceOnSale(client, plan, interval, input.currency)
   if (price === undefined) throw new Refusal('plan_not_found', NOT_ON_SALE)
   if (successUrl === undefined || cancelUrl === undefined) {
     const missing = URLS.filter((url) => input[url] === undefined)
@@ -78,7 +79,8 @@ export async function enrol(client: Client, id: string, input: SubscriptionInput
   const { account, plan, interval, metadata } = input
   await requireAccount(client, account)
   const terms = await freePlanOnSale(client, plan)
-  if (terms === undefined || interval !== 'month') throw new Refusal('plan_not_found', NOT_ON_SALE)
+  if (terms === undefined || interval !== 'month' || input.currency !== undefined)
+    throw new Refusal('plan_not_found', NOT_ON_SALE)
   const needless = URLS.filter((url) => input[url] !== undefined)
   if (needless.length > 0) throw invalidFields(needless, 'a free plan has no page to return from')
   const created = await businessNow(client)

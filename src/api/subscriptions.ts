@@ -62,7 +62,12 @@ export function subscriptionRoutes(app: Api, deps: ApiDeps): void {
         content: body,
         owner: free ? workflowId.subscription(id) : workflowId.checkout(id),
         input: { subscription: id },
-        foresee: { account: body.account, plan: body.plan, interval: body.interval },
+        foresee: {
+          account: body.account,
+          plan: body.plan,
+          interval: body.interval,
+          ...(body.currency === undefined ? {} : { currency: body.currency }),
+        },
         status: 201,
         begin: (client) => (free ? enrol(client, id, body) : order(client, id, body)),
         async view(database, { input }, result) {

@@ -23,13 +23,15 @@ export function relations(json: unknown): Problem[] {
       'tier',
       'another plan of this group has this rank',
     ),
-    ...plans.flatMap((plan, index) => ('key' in plan ? inPlan(plan, ['plans', index]) : [])),
+    ...plans.flatMap((plan, index) =>
+      'key' in plan ? inPlan(plan, ['plans', index], file['currency']) : [],
+    ),
     ...sameLookupKeys(plans, packs),
-    ...inLimits(looseOf(file['limits']), packs),
+    ...inLimits(looseOf(file['limits']), packs, file['currency']),
   ]
 }
 
-function inPlan(plan: Loose, path: PropertyKey[]): Problem[] {
+function inPlan(plan: Loose, path: PropertyKey[], own: unknown): Problem[] {
   const prices = listOf(plan['prices'])
   const free = plan['free'] === true
   const wrong = (broken: boolean, field: string, message: string) =>
@@ -52,9 +54,10 @@ function inPlan(plan: Loose, path: PropertyKey[]): Problem[] {
     ...twice(
       prices,
       [...path, 'prices'],
-      ({ interval, commitment_months: months }) => `${String(interval)}/${String(months)}`,
+      ({ interval, commitment_months: months, currency = own }) =>
+        `${String(interval)}/${String(months)}/${String(currency)}`,
       'interval',
-      'one price an interval and commitment',
+      'one price an interval, commitment and currency',
     ),
     ...prices.flatMap(({ interval, commitment_months: months }, index) =>
       interval === 'year' && typeof months === 'number' && (months % 12 !== 0 || months < 24)
@@ -79,11 +82,11 @@ function sameLookupKeys(plans: Loose[], packs: Loose[]): Problem[] {
       if (plan['free'] === true) return [{ path, key: lookupKey.free(key, '') }]
       return ['month' as const, 'year' as const].map((interval) => ({
         path,
-        key: lookupKey.price(key, interval, null, ''),
+        key: lookupKey.price(key, interval, null, '', null),
       }))
     }),
     ...packs.flatMap(({ key }, index) =>
-      typeof key === 'string' ? [{ path: ['packs', index, 'key'], key: lookupKey.pack(key, '') }] : [],
+      typeof key === 'string' ? [{ path: ['packs', index, 'key'], key: lookupKey.pack(key, '', null) }] : [],
     ),
   ]
   // an equal key is told of already; here it is another key that comes to the same
@@ -96,19 +99,53 @@ function sameLookupKeys(plans: Loose[], packs: Loose[]): Problem[] {
   })
 }
 
-function inLimits(limits: Loose, packs: Loose[]): Problem[] {
+/** Every currency that packs are sold in has limits, and each price is within those of its own. */
+function inLimits(limits: Loose, packs: Loose[], own: unknown): Problem[] {
+  const others = Object.entries(looseOf(limits['currencies']))
+  const problems = [
+    ...inOrder(limits, ['limits']),
+    ...others.flatMap(([code, each]) => inOrder(looseOf(each), ['limits', 'currencies', code])),
+    ...others
+      .filter(([code]) => code === own)
+      .map(([code]) => ({
+        path: ['limits', 'currencies', code],
+        message: 'the catalogue’s own, said above',
+      })),
+  ]
+  for (const [index, pack] of packs.entries()) {
+    const path = ['packs', index]
+    problems.push(...within(limits, pack['unit_amount'], [...path, 'unit_amount']))
+    const seen = new Set([own])
+    for (const [at, price] of listOf(pack['prices']).entries()) {
+      const { currency } = price
+      const place = [...path, 'prices', at]
+      if (typeof currency !== 'string') continue
+      if (seen.has(currency)) problems.push({ path: [...place, 'currency'], message: 'one price a currency' })
+      seen.add(currency)
+      const theirs = others.find(([code]) => code === currency)?.[1]
+      if (theirs === undefined && currency !== own)
+        problems.push({ path: [...place, 'currency'], message: 'limits.currencies says nothing of it' })
+      problems.push(...within(looseOf(theirs), price['unit_amount'], [...place, 'unit_amount']))
+    }
+  }
+  return problems
+}
+
+function inOrder(limits: Loose, path: PropertyKey[]): Problem[] {
   const [least, most, day] = ['purchase_min', 'purchase_max', 'purchase_day_max'].map((field) =>
     amountOf(limits[field]),
   )
-  const problems: Problem[] = []
-  if (above(least, most)) problems.push({ path: ['limits', 'purchase_max'], message: 'below purchase_min' })
-  if (above(most, day)) problems.push({ path: ['limits', 'purchase_day_max'], message: 'below purchase_max' })
-  for (const [index, pack] of packs.entries()) {
-    const amount = amountOf(pack['unit_amount'])
-    if (above(least, amount) || above(amount, most))
-      problems.push({ path: ['packs', index, 'unit_amount'], message: 'not within the limits of a purchase' })
-  }
-  return problems
+  return [
+    ...(above(least, most) ? [{ path: [...path, 'purchase_max'], message: 'below purchase_min' }] : []),
+    ...(above(most, day) ? [{ path: [...path, 'purchase_day_max'], message: 'below purchase_max' }] : []),
+  ]
+}
+
+function within(limits: Loose, price: unknown, path: PropertyKey[]): Problem[] {
+  const amount = amountOf(price)
+  const outside =
+    above(amountOf(limits['purchase_min']), amount) || above(amount, amountOf(limits['purchase_max']))
+  return outside ? [{ path, message: 'not within the limits of a purchase' }] : []
 }
 
 /** Minor units; undefined for what is none, of which somebody else tells. */

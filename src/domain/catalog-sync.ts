@@ -2,7 +2,7 @@
  * How what is sold, here and in Stripe, becomes what the catalogue file says: a pure function from what was seen to a
  * list of steps, which are first shown and then carried out. What was sold with some terms is never changed.
  */
-import type { Catalog, Limits } from './catalog.ts'
+import type { Catalog } from './catalog.ts'
 import { type FreeTerms, type Kept, readKept, type Terms } from './plan.ts'
 import {
   differences,
@@ -22,7 +22,7 @@ export interface KeptPrice {
 /** What is known here: the rows of the file's lookup keys, whatever else is on sale, and what is in force. */
 export interface Known {
   kept: Map<string, KeptPrice>
-  inForce: { version: string; currency: string; limits: Limits } | undefined
+  inForce: Pick<Catalog, 'version' | 'currency' | 'automaticTax' | 'limits'> | undefined
 }
 
 /** What Stripe has of it. */
@@ -192,7 +192,7 @@ const LEFT_OPEN = new Set(['tier', 'trial'])
 
 function changedInForce(catalog: Catalog, inForce: Known['inForce']): string[] {
   if (inForce === undefined) return ['version', 'limits']
-  return (['version', 'currency', 'limits'] as const).filter(
+  return (['version', 'currency', 'automaticTax', 'limits'] as const).filter(
     (name) => canonical(catalog[name]) !== canonical(inForce[name]),
   )
 }

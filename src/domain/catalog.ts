@@ -12,6 +12,8 @@ const credits = z
   .string()
   .regex(/^(0|[1-9]\d{0,11})(\.\d{1,8})?$/, 'a plain decimal as a string')
   .refine((text) => /[1-9]/.test(text), 'more than zero credits')
+const currency = z.string().regex(/^[a-z]{3}$/, 'an ISO 4217 code in lower case')
+const otherCurrency = currency.describe('when it is not the catalogue’s')
 const name = z.string().min(1).max(100)
 const graceHours = z
   .int()
@@ -30,6 +32,7 @@ const renewal = z
 
 const price = z.strictObject({
   interval: z.enum(['month', 'year']),
+  currency: otherCurrency.optional(),
   unit_amount: minor,
   commitment_months: z.int().min(2).max(120).optional(),
 })
@@ -50,24 +53,38 @@ const plan = z.strictObject({
   trial: trial.optional(),
 })
 
-const pack = z.strictObject({ key: slug, name, credits, unit_amount: minor })
+const pack = z.strictObject({
+  key: slug,
+  name,
+  credits,
+  unit_amount: minor,
+  prices: z
+    .array(z.strictObject({ currency: otherCurrency, unit_amount: minor }))
+    .default([])
+    .describe('in other currencies'),
+})
+
+const purchaseLimits = { purchase_min: minor, purchase_max: minor, purchase_day_max: minor }
 
 const limits = z.strictObject({
   grant_max: credits.describe(
     'most credits of one goodwill or promotion grant without the scope grants:large',
   ),
-  purchase_min: minor,
-  purchase_max: minor,
-  purchase_day_max: minor.describe('most that one account may buy in a day'),
+  ...purchaseLimits,
+  currencies: z
+    .record(currency, z.strictObject(purchaseLimits))
+    .default({})
+    .describe('of purchases in other currencies'),
   purchase_hour_max: z.int().min(1).max(1_000).default(10).describe('orders of packs an account and hour'),
 })
 
 const catalogFile = z.strictObject({
   version: slug,
-  currency: z.string().regex(/^[a-z]{3}$/, 'an ISO 4217 code in lower case'),
+  currency,
   grace_hours: graceHours,
   discount_rule: discountRule,
   renewal: renewal.default({ rule: 'replace' }),
+  automatic_tax: z.boolean().default(false).describe('whether Stripe reckons tax on what is sold'),
   limits,
   plans: z.array(plan).min(1),
   packs: z.array(pack).default([]),
@@ -80,13 +97,19 @@ type PlanOfFile = CatalogFile['plans'][number]
 export type CatalogPrice = Omit<PriceTerms, 'priceId'>
 export type CatalogPack = Omit<PackTerms, 'priceId'>
 
-/** What is sold within. Amounts in minor units of the catalogue's currency. */
-export interface Limits {
-  /** credits of one goodwill or promotion grant, without the scope for large ones */
-  grantMax: string
+/** What one purchase may cost, and all of an account's in a day, in minor units of one currency. */
+export interface PurchaseLimits {
   purchaseMin: string
   purchaseMax: string
   purchaseDayMax: string
+}
+
+/** What is sold within; amounts in the catalogue's currency. */
+export interface Limits extends PurchaseLimits {
+  /** credits of one goodwill or promotion grant, without the scope for large ones */
+  grantMax: string
+  /** of purchases in other currencies; absent before there were any */
+  currencies?: Record<string, PurchaseLimits>
   /** how many orders of packs an account may place in an hour */
   purchaseHourMax: number
 }
@@ -95,6 +118,8 @@ export interface Limits {
 export interface Catalog {
   version: string
   currency: string
+  /** whether Stripe reckons tax on what is sold */
+  automaticTax: boolean
   limits: Limits
   prices: CatalogPrice[]
   free: FreeTerms[]
@@ -116,26 +141,54 @@ export function parseCatalog(json: unknown): Catalog {
   return {
     version: file.version,
     currency: file.currency,
+    automaticTax: file.automatic_tax,
     limits: {
       grantMax: file.limits.grant_max,
-      purchaseMin: file.limits.purchase_min,
-      purchaseMax: file.limits.purchase_max,
-      purchaseDayMax: file.limits.purchase_day_max,
+      ...purchaseLimitsOf(file.limits),
+      currencies: Object.fromEntries(
+        Object.entries(file.limits.currencies).map(([code, each]) => [code, purchaseLimitsOf(each)]),
+      ),
       purchaseHourMax: file.limits.purchase_hour_max,
     },
     prices: file.plans.flatMap((each) => pricesOf(file, each)),
     free: file.plans.filter((each) => each.free).map((each) => freeTerms(file, each)),
-    packs: file.packs.map((each) => ({
-      kind: 'pack',
-      lookupKey: lookupKey.pack(each.key, file.version),
-      pack: each.key,
-      packName: each.name,
-      version: file.version,
-      credits: each.credits,
-      unitAmount: each.unit_amount,
-      currency: file.currency,
-    })),
+    packs: file.packs.flatMap((each) => packsOf(file, each)),
   }
+}
+
+/** The limits of purchases in a currency; undefined when nothing is sold in it. */
+export function limitsIn(
+  { currency: own, limits }: { currency: string; limits: Limits },
+  inCurrency: string,
+): PurchaseLimits | undefined {
+  return inCurrency === own ? limits : limits.currencies?.[inCurrency]
+}
+
+function purchaseLimitsOf(file: { purchase_min: string; purchase_max: string; purchase_day_max: string }) {
+  return {
+    purchaseMin: file.purchase_min,
+    purchaseMax: file.purchase_max,
+    purchaseDayMax: file.purchase_day_max,
+  }
+}
+
+function packsOf(file: CatalogFile, pack: CatalogFile['packs'][number]): CatalogPack[] {
+  const prices = [{ currency: file.currency, unit_amount: pack.unit_amount }, ...pack.prices]
+  return prices.map((price) => ({
+    kind: 'pack',
+    lookupKey: lookupKey.pack(pack.key, file.version, keyed(file, price.currency)),
+    pack: pack.key,
+    packName: pack.name,
+    version: file.version,
+    credits: pack.credits,
+    unitAmount: price.unit_amount,
+    currency: price.currency,
+  }))
+}
+
+/** The currency as a lookup key names it: the catalogue's own goes without saying. */
+function keyed(file: CatalogFile, inCurrency: string): string | null {
+  return inCurrency === file.currency ? null : inCurrency
 }
 
 function planTerms(file: CatalogFile, plan: PlanOfFile) {
@@ -154,13 +207,14 @@ function planTerms(file: CatalogFile, plan: PlanOfFile) {
 function pricesOf(file: CatalogFile, plan: PlanOfFile): CatalogPrice[] {
   return plan.prices.map((price) => {
     const commitmentMonths = price.commitment_months ?? null
+    const sold = price.currency ?? file.currency
     return {
       kind: 'plan',
-      lookupKey: lookupKey.price(plan.key, price.interval, commitmentMonths, file.version),
+      lookupKey: lookupKey.price(plan.key, price.interval, commitmentMonths, file.version, keyed(file, sold)),
       ...planTerms(file, plan),
       interval: price.interval,
       unitAmount: price.unit_amount,
-      currency: file.currency,
+      currency: sold,
       discountRule: plan.discount_rule ?? file.discount_rule,
       commitmentMonths,
       // whoever binds himself has made up his mind

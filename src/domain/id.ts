@@ -4,7 +4,7 @@
  */
 
 /** An id of ours: a prefix that tells the kind and 32 hexadecimal digits of a UUID minted by the caller. */
-export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'apr', uuid: string): string {
+export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'we' | 'apr', uuid: string): string {
   return `${prefix}_${uuid.replaceAll('-', '')}`
 }
 
@@ -103,11 +103,23 @@ export const stripeKey = {
 
 /** What a price is found by, here and in Stripe. The version is in it: new terms are a new price, the old one stays. */
 export const lookupKey = {
-  price: (plan: string, interval: 'month' | 'year', commitmentMonths: number | null, version: string) =>
-    commitmentMonths === null
-      ? `${plan}.${interval}.${version}`
-      : `${plan}.${interval}.commit${commitmentMonths}.${version}`,
-  pack: (pack: string, version: string) => `pack.${pack}.${version}`,
+  /** @param currency null: the catalogue's own */
+  price: (
+    plan: string,
+    interval: 'month' | 'year',
+    commitmentMonths: number | null,
+    version: string,
+    currency: string | null,
+  ) =>
+    [
+      plan,
+      interval,
+      ...(commitmentMonths === null ? [] : [`commit${commitmentMonths}`]),
+      ...(currency === null ? [] : [currency]),
+      version,
+    ].join('.'),
+  pack: (pack: string, version: string, currency: string | null) =>
+    ['pack', pack, ...(currency === null ? [] : [currency]), version].join('.'),
   /** Of a free plan, which is nowhere but here. */
   free: (plan: string, version: string) => `free.${plan}.${version}`,
 } as const

@@ -26,7 +26,8 @@ export function noticeView({ id, account, kind, event, cause, data, createdAt }:
 
 /** What a notice carries, by the names that programs see. */
 export function dataView(data: object): Record<string, string | null> {
-  return Object.fromEntries(Object.entries(data).map(([name, value]) => [snake(name), value]))
+  const entries = Object.entries(data as Record<string, string | null>)
+  return Object.fromEntries(entries.map(([name, value]) => [snake(name), value]))
 }
 
 /** What a webhook carries, by the rules of Standard Webhooks. The same text at every try: it is what is signed. */

@@ -108,10 +108,12 @@ interface Spec<Data> {
   emailed: boolean | ((data: Data) => boolean)
 }
 
+/** Reasons of grants that no e-mail tells: a free plan's month is no news, and a change of plan tells its own. */
+const UNMAILED = new Set(['free_period', 'plan_change'])
+
 /** Every kind, and how it travels. */
 export const NOTICES: { readonly [Kind in NoticeKind]: Spec<NoticeData[Kind]> } = {
-  // a free plan's month is no news to anybody, month after month
-  credits_granted: { event: 'credits.granted', emailed: ({ reason }) => reason !== 'free_period' },
+  credits_granted: { event: 'credits.granted', emailed: ({ reason }) => !UNMAILED.has(reason) },
   purchase_completed: { event: 'purchase.completed', emailed: true },
   purchase_abandoned: { event: 'purchase.abandoned', emailed: false },
   purchase_failed: { event: 'purchase.failed', emailed: true },

@@ -12,6 +12,8 @@ export interface Sold {
   quantity: number
   /** whether the card is kept for payments without the customer; of packs */
   savesMethod: boolean
+  /** whether Stripe reckons tax on it */
+  automaticTax: boolean
 }
 
 export interface OpeningFacts {
@@ -29,12 +31,15 @@ export interface OpeningFacts {
 export type OpeningDecision = Decision<Sold & { expiresAt: Instant }>
 
 /** What an order of these terms sells; of a plan, one seat. */
-export function soldBy(terms: Terms | null, quantity: number, savesMethod: boolean): Sold | null {
+export function soldBy(
+  terms: Terms | null,
+  asked: { quantity: number; savesMethod: boolean; automaticTax: boolean },
+): Sold | null {
   if (terms === null) return null
   const { kind, priceId: price } = terms
   return kind === 'pack'
-    ? { kind, price, quantity, savesMethod }
-    : { kind: 'plan', price, quantity: 1, savesMethod: false }
+    ? { kind, price, ...asked }
+    : { kind: 'plan', price, ...asked, quantity: 1, savesMethod: false }
 }
 
 export function decideOpening({ at, createdAt, opened, customer, sold }: OpeningFacts): OpeningDecision {
@@ -51,6 +56,7 @@ export function decideOpening({ at, createdAt, opened, customer, sold }: Opening
       customer,
       'line_items[0][price]': sold.price,
       'line_items[0][quantity]': `${sold.quantity}`,
+      ...(sold.automaticTax ? { 'automatic_tax[enabled]': 'true' } : {}),
       ...(sold.savesMethod ? { 'payment_intent_data[setup_future_usage]': 'off_session' } : {}),
     },
   }

@@ -1,5 +1,5 @@
 /** Whether an order of packs may be placed: what it costs, within the limits of the catalogue in force. Pure. */
-import type { Limits } from './catalog.ts'
+import type { PurchaseLimits } from './catalog.ts'
 import { Exact, formatCredits } from './credits.ts'
 import type { RefusalCode } from './error.ts'
 import type { PackTerms } from './plan.ts'
@@ -8,9 +8,9 @@ import type { PackTerms } from './plan.ts'
 export interface OrderObservation {
   /** undefined: no such pack is on sale */
   terms: PackTerms | undefined
-  /** undefined: no catalogue is in force, so nothing is for sale */
-  limits: Limits | undefined
-  /** list prices of what was paid in the last day and of what may still be, in minor units */
+  /** in the currency of the terms; undefined: nothing is for sale in it */
+  limits: (PurchaseLimits & { purchaseHourMax: number }) | undefined
+  /** list prices in this currency of what was paid in the last day and of what may still be, in minor units */
   day: string
   /** orders of the last hour, and in how many seconds there will be one less */
   hour: { orders: number; oneLessIn: number }

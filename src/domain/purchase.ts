@@ -33,7 +33,7 @@ export interface PageFacts {
   lines: {
     /** Stripe's price */
     price: string
-    /** after discounts, without tax */
+    /** after discounts, without tax that comes on top of the price */
     net: string
   }[]
 }

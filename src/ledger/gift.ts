@@ -2,7 +2,7 @@
 import type { Exact } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
 import { postingKey } from '../domain/id.ts'
-import { type Client, type Pool, transaction } from '../store/connect.ts'
+import type { Client } from '../store/connect.ts'
 import { grant, type GrantResult } from './post.ts'
 
 export const GIFT_KINDS = ['goodwill', 'promotion'] as const
@@ -22,14 +22,9 @@ export interface GiftInput {
   metadata?: Record<string, string> | undefined
 }
 
-/** Gives credits in a transaction of its own, as `give` does. */
-export async function giveCredits(pool: Pool, input: GiftInput): Promise<GrantResult> {
-  return await transaction(pool, (client) => give(client, input))
-}
-
 /**
- * Gives credits inside the caller's transaction; a debt is repaid first. Safe to retry under the same key: a replay answers as first given, also after
- * the credits have expired.
+ * Gives credits inside the caller's transaction; a debt is repaid first. Safe to retry under the same key: a replay
+ * answers as first given, also after the credits have expired.
  * @throws Refusal `expiry_past`; `account_not_found`; `idempotency_key_reused`
  */
 export async function give(client: Client, input: GiftInput): Promise<GrantResult> {

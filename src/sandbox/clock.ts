@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import { connect, type Pool } from '../store/connect.ts'
-import { type Reach, wakeOwner } from '../workflows/owner.ts'
+import { type Reach, runDuty, wakeOwner } from '../workflows/owner.ts'
 
 /** What the clock moves besides time: the simulator's side of it. */
 export interface MovedStripe {
@@ -20,6 +20,8 @@ export interface Attached {
   temporalAddress: string
   namespace: string
   taskQueue: string
+  /** whether an advance also waits until every notice that came of it was sent once; by default it does not */
+  notices?: boolean
 }
 
 export interface SandboxClock {
@@ -37,6 +39,8 @@ const QUIET_WITHIN_MS = 60_000
 const POLL_MS = 25
 /** Whoever was woken and has not answered for this long is woken again: the sweeper's work, sooner. */
 const WAKE_AGAIN_MS = 5_000
+/** A duty that was running when it was asked for may have ended without seeing what is due. */
+const NOTIFY_AGAIN_MS = 500
 
 /** @param databaseUrl as the owner: the service may not move time */
 export async function openSandboxClock({ databaseUrl }: { databaseUrl: string }): Promise<SandboxClock> {
@@ -112,6 +116,20 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
         throw new Error('the sandbox is being stopped; the clock stands where it got to')
     }
     await step(toMs)
+    if (parts?.notices === true) await told(parts.reach)
+  }
+
+  /** Has the notices sent that nobody has tried to send yet. What failed once waits on machine time: no clock moves it. */
+  async function told(reach: Reach): Promise<void> {
+    const until = Date.now() + QUIET_WITHIN_MS
+    for (let askedAt = 0; !stopping.signal.aborted && (await hasUntold(pool)); ) {
+      if (Date.now() > until) throw new Error('not quiet after a minute; notices are still being sent')
+      if (Date.now() - askedAt >= NOTIFY_AGAIN_MS) {
+        askedAt = Date.now()
+        await runDuty(reach, 'notify')
+      }
+      await pause(POLL_MS)
+    }
   }
 
   return {
@@ -155,4 +173,17 @@ async function unquiet(pool: Pool): Promise<{ owner: string; due: boolean }[]> {
      ) waiting group by owner order by owner`,
   )
   return rows
+}
+
+/** Whether a delivery was never tried, or is being tried now. */
+async function hasUntold(pool: Pool): Promise<boolean> {
+  const { rows } = await pool.query<{ untold: boolean }>(
+    `select exists (
+       select from notice_delivery d left join webhook_endpoint e on e.id = d.endpoint_id
+        where d.state = 'sending'
+           or d.state = 'pending' and coalesce(e.enabled, true)
+              and (d.attempts = 0 and d.next_attempt_at <= clock_timestamp() or d.leased_until > clock_timestamp())
+     ) as untold`,
+  )
+  return rows[0]?.untold ?? false
 }

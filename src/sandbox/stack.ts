@@ -12,7 +12,8 @@ import { openSandboxClock } from './clock.ts'
 import { keptSecret } from './data-dir.ts'
 import { assertFree } from './ports.ts'
 import { startPostgres } from './postgres.ts'
-import { startStripeSandbox } from './stripe/index.ts'
+import { startMailbox } from './mailbox.ts'
+import { startStripeSandbox, type StripeSandbox } from './stripe/index.ts'
 import { findTemporal } from './temporal-binary.ts'
 import { startTemporal } from './temporal.ts'
 import { ensureWebhookEndpoint } from './webhook-endpoint.ts'
@@ -26,6 +27,9 @@ export type Stack = {
   /** A part of ours ended by itself: not while stopping. */
   onEnded(part: string): void
   stripe: { apiKey: string; webhookSecrets: string[]; sandboxUrl?: string }
+  /** the simulator, where it runs: other pages of the sandbox are mounted on it */
+  sandbox?: StripeSandbox
+  mailUrl?: string
   apiKey?: string
   apiUrl?: string
   temporalUiUrl?: string
@@ -33,6 +37,9 @@ export type Stack = {
 
 /** One line of the progress display; `start` answers where the part is or what it did. */
 export type Part = { title: string; start(stack: Stack): Promise<string> }
+
+/** Where the mailbox's pages are, on the sandbox's control plane. */
+const MAIL_PATH = '/_sandbox/mail'
 
 /** A key that only the simulator knows; it accepts any test key, and our client sends it nothing else. */
 const SANDBOX_KEY = 'sk_test_perennial_sandbox'
@@ -50,6 +57,8 @@ const ports: Part = {
     await assertFree(config.port, 'the API', 'PORT')
     if (!config.stripeSecretKey)
       await assertFree(config.stripeSandboxPort, 'the Stripe sandbox', 'STRIPE_SANDBOX_PORT')
+    if (!config.stripeSecretKey && !config.smtpUrl)
+      await assertFree(config.mailSandboxPort, 'the mailbox', 'MAIL_SANDBOX_PORT')
     return 'free'
   },
 }
@@ -114,7 +123,8 @@ const stripe: Part = {
       log: (line) => log.info({ part: 'stripe sandbox' }, line),
     })
     stack.stops.unshift({ part: 'the Stripe sandbox', stop: () => sandbox.close() })
-    await clock.attach({ stripe: sandbox, temporalAddress, namespace, taskQueue })
+    await clock.attach({ stripe: sandbox, temporalAddress, namespace, taskQueue, notices: true })
+    stack.sandbox = sandbox
     sandbox.useClock(clock)
     const secret = await ensureWebhookEndpoint({
       apiKey: SANDBOX_KEY,
@@ -154,5 +164,21 @@ const api: Part = {
 /** The login that may do the most, of those we were given. */
 const ownerUrlOf = (config: Config): string => (config.databaseOwnerUrl ?? config.databaseUrl) as string
 
+const mailbox: Part = {
+  title: 'Mailbox',
+  async start(stack) {
+    const { config } = stack
+    if (config.smtpUrl) return 'the mail server of SMTP_URL'
+    if (stack.sandbox === undefined) return 'none: set SMTP_URL to send e-mail'
+    const box = await startMailbox({ port: config.mailSandboxPort, dir: join(config.dataDir, 'mail') })
+    stack.stops.unshift({ part: 'the mailbox', stop: () => box.stop() })
+    stack.sandbox.mount(MAIL_PATH, (rest) => box.page(rest))
+    config.smtpUrl = box.url
+    config.mailFrom ??= 'Billing <billing@sandbox.invalid>'
+    stack.mailUrl = `${stack.sandbox.url}${MAIL_PATH}`
+    return stack.mailUrl
+  },
+}
+
 /** In the order of need; stopped in reverse, so that nothing loses what it stands on. */
-export const PARTS: Part[] = [ports, postgres, migrations, temporal, stripe, api, worker]
+export const PARTS: Part[] = [ports, postgres, migrations, temporal, stripe, mailbox, api, worker]

@@ -111,7 +111,7 @@ function awaitEnd(log: Stack['log']) {
   return { reason, because, requested: () => requested }
 }
 
-function welcome({ config, apiKey, apiUrl, temporalUiUrl, stripe }: Stack): string {
+function welcome({ config, apiKey, apiUrl, temporalUiUrl, mailUrl, stripe }: Stack): string {
   const live = /^[sr]k_live_/.test(stripe.apiKey)
   const addresses = [
     ['API', apiUrl],
@@ -122,6 +122,7 @@ function welcome({ config, apiKey, apiUrl, temporalUiUrl, stripe }: Stack): stri
         `${temporalUiUrl}/namespaces/${config.temporalNamespace}/workflows?query=WorkflowType%3D%22subscription%22`,
     ],
     ['Stripe sandbox', stripe.sandboxUrl],
+    ['mailbox', mailUrl],
     ['data and logs', config.dataDir],
   ]
   const lines = addresses

@@ -43,12 +43,17 @@ export async function putOnSale(client: Queryable, lookupKeys: string[]): Promis
 /** Writes down which catalogue is in force, and its limits. */
 export async function putInForce(
   client: Queryable,
-  { version, currency, limits }: Pick<Catalog, 'version' | 'currency' | 'limits'>,
+  {
+    version,
+    currency,
+    automaticTax = false,
+    limits,
+  }: Pick<Catalog, 'version' | 'currency' | 'limits'> & { automaticTax?: boolean },
 ): Promise<void> {
   await client.query(
-    `insert into catalog (version, currency, limits) values ($1, $2, $3)
-     on conflict (only_row) do update set version = $1, currency = $2, limits = $3`,
-    [version, currency, JSON.stringify(limits)],
+    `insert into catalog (version, currency, limits, automatic_tax) values ($1, $2, $3, $4)
+     on conflict (only_row) do update set version = $1, currency = $2, limits = $3, automatic_tax = $4`,
+    [version, currency, JSON.stringify(limits), automaticTax],
   )
 }
 

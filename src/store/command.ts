@@ -16,8 +16,18 @@ export interface Outcome {
   result: Record<string, unknown>
 }
 
-/** What a workflow carries out; and `create`, which the API's own transaction does. */
-export type CommandOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'create'
+/** What a workflow carries out. */
+export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw'
+
+/** That, and what the API's own transaction does. */
+export type CommandOperation = OwnedOperation | 'create' | 'update_endpoint' | 'rotate_secret' | 'resend'
+
+const OWN: CommandOperation[] = ['create', 'update_endpoint', 'rotate_secret', 'resend']
+
+/** Whether a workflow carries it out. */
+export function isOwned(operation: CommandOperation): operation is OwnedOperation {
+  return !OWN.includes(operation)
+}
 
 /** A command as it stands. No `answer`: it is pending. */
 export interface Command {
@@ -160,7 +170,7 @@ export async function finishCommand(database: Queryable, id: string, outcome: Ou
 export interface PendingCommand {
   id: string
   owner: string
-  operation: Exclude<CommandOperation, 'create'>
+  operation: OwnedOperation
   /** how often it was taken from here, this time included */
   attempts: number
 }

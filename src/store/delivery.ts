@@ -253,8 +253,12 @@ export async function resendDelivery(client: Queryable, id: string, target?: str
   )
   await resolveAlert(client, ALERT.failed, id)
   await resolveAlert(client, ALERT.inDoubt, id)
-  const after = await client.query<DeliveryRow>(`${SELECT} where d.id = $1`, [id])
-  const [row] = after.rows
-  if (row === undefined) throw new Error(`the delivery ${id} went while it was being read`)
-  return deliveryOf(row)
+  return requireDelivery(client, id)
+}
+
+/** Reads a delivery. @throws Refusal `delivery_not_found` */
+export async function requireDelivery(database: Queryable, id: string): Promise<Delivery> {
+  const { rows } = await database.query<DeliveryRow>(`${SELECT} where d.id = $1`, [id])
+  if (rows[0] === undefined) throw new Refusal('delivery_not_found', `there is no delivery ${id}`)
+  return deliveryOf(rows[0])
 }

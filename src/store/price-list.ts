@@ -1,6 +1,6 @@
-/** What is on sale: at most one price of every plan, interval and commitment; free plans, packs; and the limits. */
-import { and, eq, isNull, sql } from 'drizzle-orm'
-import type { Limits } from '../domain/catalog.ts'
+/** What is on sale: at most one price of every plan, interval, commitment and currency; free plans, packs; and the limits. */
+import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
+import type { Catalog } from '../domain/catalog.ts'
 import {
   type FreeTerms,
   type Interval,
@@ -26,16 +26,23 @@ export async function listOnSale(database: Queryable): Promise<Terms[]> {
         catalogPrice.plan,
         catalogPrice.interval,
         sql`${catalogPrice.commitmentMonths} nulls first`,
+        // the catalogue's own currency first
+        sql`${catalogPrice.terms} ->> 'currency' <> (select ${catalog.currency} from ${catalog})`,
+        sql`${catalogPrice.terms} ->> 'currency'`,
       ),
   )
   return rows.map((row) => readKept(row.terms))
 }
 
-/** The terms a plan is sold under without commitment; undefined when it is not on sale at this interval. */
+/**
+ * The terms a plan is sold under without commitment; undefined when it is not on sale at this interval and in this
+ * currency, the catalogue's unless told otherwise.
+ */
 export async function priceOnSale(
   database: Queryable,
   plan: string,
   interval: Interval,
+  currency?: string,
 ): Promise<PriceTerms | undefined> {
   const [row] = await run(
     orm(database)
@@ -47,6 +54,7 @@ export async function priceOnSale(
           eq(catalogPrice.plan, plan),
           eq(catalogPrice.interval, interval),
           isNull(catalogPrice.commitmentMonths),
+          soldIn(currency),
           eq(catalogPrice.onSale, true),
         ),
       ),
@@ -60,16 +68,29 @@ export async function freePlanOnSale(database: Queryable, plan: string): Promise
 }
 
 /** The terms of a pack that may be bought now; undefined when there is none of this name. */
-export async function packOnSale(database: Queryable, pack: string): Promise<PackTerms | undefined> {
-  return (await onSale(database, 'pack', pack)) as PackTerms | undefined
+export async function packOnSale(
+  database: Queryable,
+  pack: string,
+  currency?: string,
+): Promise<PackTerms | undefined> {
+  return (await onSale(database, 'pack', pack, soldIn(currency))) as PackTerms | undefined
 }
 
-async function onSale(database: Queryable, kind: 'free' | 'pack', key: string): Promise<unknown> {
+/** In this currency, or the catalogue's; whatever it is before a catalogue was put in force. */
+function soldIn(currency: string | undefined) {
+  const sold = sql`${catalogPrice.terms} ->> 'currency'`
+  if (currency !== undefined) return sql`${sold} = ${currency}`
+  return sql`${sold} = coalesce((select ${catalog.currency} from ${catalog}), ${sold})`
+}
+
+async function onSale(database: Queryable, kind: 'free' | 'pack', key: string, also?: SQL): Promise<unknown> {
   const [row] = await run(
     orm(database)
       .select({ terms: catalogPrice.terms })
       .from(catalogPrice)
-      .where(and(eq(catalogPrice.kind, kind), eq(catalogPrice.plan, key), eq(catalogPrice.onSale, true))),
+      .where(
+        and(eq(catalogPrice.kind, kind), eq(catalogPrice.plan, key), eq(catalogPrice.onSale, true), also),
+      ),
   )
   return row?.terms
 }
@@ -88,10 +109,15 @@ export async function freeTermsOf(database: Queryable, priceId: string): Promise
 /** The catalogue in force: its version, currency and limits; undefined before the first one was put in force. */
 export async function catalogInForce(
   database: Queryable,
-): Promise<{ version: string; currency: string; limits: Limits } | undefined> {
+): Promise<Pick<Catalog, 'version' | 'currency' | 'automaticTax' | 'limits'> | undefined> {
   const [row] = await run(
     orm(database)
-      .select({ version: catalog.version, currency: catalog.currency, limits: catalog.limits })
+      .select({
+        version: catalog.version,
+        currency: catalog.currency,
+        automaticTax: catalog.automaticTax,
+        limits: catalog.limits,
+      })
       .from(catalog),
   )
   return row

@@ -1,5 +1,6 @@
 /** Orders of packs: the API's side of their rows in the checkout table. The workflow's side is `purchase-state.ts`. */
 import { Refusal } from '../domain/error.ts'
+import { limitsIn } from '../domain/catalog.ts'
 import type { OrderState } from '../domain/checkout.ts'
 import type { PackTerms } from '../domain/plan.ts'
 import type { OrderedPack, OrderObservation } from '../domain/purchase-limit.ts'
@@ -13,24 +14,30 @@ import { checkout, orm, run, type Texts } from './schema.ts'
  * whoever orders at the same moment counts this order, too.
  * @throws Refusal `account_not_found`
  */
-export async function observeOrder(client: Client, account: string, pack: string): Promise<OrderObservation> {
+export async function observeOrder(
+  client: Client,
+  account: string,
+  { pack, currency }: { pack: string; currency?: string | undefined },
+): Promise<OrderObservation> {
   const { rowCount } = await client.query('select 1 from account where id = $1 for no key update', [account])
   if (rowCount === 0) throw new Refusal('account_not_found', `there is no account ${account}`)
-  const terms = await packOnSale(client, pack)
+  const terms = await packOnSale(client, pack, currency)
   const inForce = await catalogInForce(client)
   const { rows } = await client.query<{ day: string; orders: string; one_less_in: string | null }>(
-    `select coalesce(sum(amount_minor) filter (where state in ('opening', 'open', 'processing')
-              or (state in ('paid', 'late') and paid_at > business_now() - interval '24 hours')), 0) as day,
+    `select coalesce(sum(amount_minor) filter (where currency = $2 and (state in ('opening', 'open', 'processing')
+              or (state in ('paid', 'late') and paid_at > business_now() - interval '24 hours'))), 0) as day,
             count(*) filter (where ordered_at > clock_timestamp() - interval '1 hour') as orders,
             ceil(extract(epoch from min(ordered_at) filter (where ordered_at > clock_timestamp() - interval '1 hour')
               + interval '1 hour' - clock_timestamp())) as one_less_in
        from checkout where account_id = $1 and kind = 'pack'`,
-    [account],
+    [account, terms?.currency ?? null],
   )
   const { day = '0', orders = '0', one_less_in: oneLessIn = null } = rows[0] ?? {}
+  const within = inForce && terms && limitsIn(inForce, terms.currency)
+  const limits = within && { ...within, purchaseHourMax: inForce.limits.purchaseHourMax }
   return {
     terms,
-    limits: inForce?.limits,
+    limits,
     day,
     hour: { orders: Number(orders), oneLessIn: Math.max(1, Number(oneLessIn ?? 1)) },
   }

@@ -25,13 +25,13 @@ export async function readReply(database: Queryable, command: string): Promise<R
 
 /**
  * Keeps what a command is answered, unless it was answered before: two processes may answer it at the same moment.
- * @param account whose data the answer holds
+ * @param account whose data the answer holds; null: nobody's
  * @returns the answer that stands, whoever wrote it: send this one
  */
 export async function keepReply(
   database: Queryable,
   command: string,
-  account: string,
+  account: string | null,
   { statusCode, body }: Reply,
 ): Promise<Reply> {
   const { rowCount } = await run(

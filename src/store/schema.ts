@@ -21,6 +21,7 @@ import type { OrderState } from '../domain/checkout.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
 import type { PendingChange } from '../domain/subscription-facts.ts'
 import type { Scope } from './api-key.ts'
+import type { CommandOperation } from './command.ts'
 import type { Client, Queryable } from './connect.ts'
 
 /** A query builder over a pool, or over a client inside a transaction. */
@@ -91,6 +92,7 @@ export const catalog = pgTable('catalog', {
   version: text('version').notNull(),
   currency: text('currency').notNull(),
   limits: jsonb('limits').$type<Limits>().notNull(),
+  automaticTax: boolean('automatic_tax').notNull().default(false),
 })
 
 export const checkout = pgTable('checkout', {
@@ -195,9 +197,7 @@ export const inbox = pgTable('processed_webhook_events', {
 export const command = pgTable('command', {
   id: text('id').primaryKey(),
   scope: text('scope').notNull(),
-  operation: text('operation')
-    .$type<'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'create'>()
-    .notNull(),
+  operation: text('operation').$type<CommandOperation>().notNull(),
   key: text('key').notNull(),
   requestHash: text('request_hash').notNull(),
   owner: text('owner'),

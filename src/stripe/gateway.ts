@@ -40,6 +40,7 @@ export interface CheckoutOrder {
   account: string
   customer: string
   price: string
+  automaticTax: boolean
   successUrl: string
   cancelUrl: string
   expiresAt: Instant
@@ -112,6 +113,7 @@ export function createGateway(stripe: Stripe) {
           success_url: order.successUrl,
           cancel_url: order.cancelUrl,
           expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
+          ...taxOf(order),
           metadata,
           subscription_data: { metadata, billing_mode: { type: 'flexible' } },
         },
@@ -125,6 +127,11 @@ export function createGateway(stripe: Stripe) {
       return found === undefined ? undefined : checkoutFacts(found)
     },
   }
+}
+
+/** Has Stripe reckon tax by the address that the page asks for, and keep the address for renewals. */
+export function taxOf({ automaticTax }: { automaticTax: boolean }): Stripe.Checkout.SessionCreateParams {
+  return automaticTax ? { automatic_tax: { enabled: true }, customer_update: { address: 'auto' } } : {}
 }
 
 /** Whether Stripe refused because it has no such customer: it was deleted. */

@@ -74,6 +74,8 @@ export function createPriceGateway(stripe: Stripe) {
         currency: offer.currency,
         unit_amount: Number.parseInt(offer.unitAmount, 10),
         lookup_key: offer.lookupKey,
+        // what the catalogue says is without tax, whatever Stripe's account takes prices for
+        tax_behavior: 'exclusive',
         metadata: metadataOf(offer),
         ...(offer.kind === 'plan' ? { recurring: { interval: offer.interval } } : {}),
       }

@@ -3,7 +3,7 @@ import type Stripe from 'stripe'
 import { stripeKey } from '../domain/id.ts'
 import type { PackPaymentFacts, PageFacts } from '../domain/purchase.ts'
 import { instant, METADATA } from './fact.ts'
-import { type CheckoutFacts, type CheckoutOrder, checkoutFacts, unlessMissing } from './gateway.ts'
+import { type CheckoutFacts, type CheckoutOrder, checkoutFacts, taxOf, unlessMissing } from './gateway.ts'
 
 export interface PackPageOrder extends CheckoutOrder {
   quantity: number
@@ -35,6 +35,7 @@ export function createPurchaseGateway(stripe: Stripe) {
           success_url: order.successUrl,
           cancel_url: order.cancelUrl,
           expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
+          ...taxOf(order),
           metadata,
           payment_intent_data: {
             metadata,
@@ -86,7 +87,8 @@ function pageFacts(session: Stripe.Checkout.Session): PageFacts {
     total: String(session.amount_total ?? 0),
     lines: (session.line_items?.data ?? []).map((line) => ({
       price: line.price?.id ?? '',
-      net: String(line.amount_total - line.amount_tax),
+      // where tax is inside the price it is inside both sides of what is granted: nobody gets less for it
+      net: String(line.amount_subtotal - line.amount_discount),
     })),
   }
 }

@@ -6,6 +6,7 @@ import { customerOf, isFree, orderOf, workflowId } from '../domain/id.ts'
 import {
   type CommandAnswer,
   type CommandMessage,
+  type DutyInput,
   type PreviewInput,
   type Wake,
   WORKFLOW,
@@ -125,4 +126,9 @@ function isPassing(error: unknown): boolean {
     if ('type' in at && at.type === 'AcceptedUpdateCompletedWorkflow') return true
   }
   return false
+}
+
+/** Has a duty run now, beside its schedule. One that is running is not run twice. */
+export async function runDuty({ client, taskQueue }: Reach, duty: DutyInput['duty']): Promise<void> {
+  await client.schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger()
 }

@@ -41,7 +41,7 @@ export interface ApiUnderTest {
 
 /** @param options.beside another API process of the same installation: its database, its key */
 export async function startApi(
-  options: { reach?: Reach; livemode?: boolean; beside?: ApiUnderTest } = {},
+  options: { reach?: Reach; livemode?: boolean; anywhere?: boolean; beside?: ApiUnderTest } = {},
 ): Promise<ApiUnderTest> {
   const { beside } = options
   const database = beside?.database ?? (await createDatabase())
@@ -54,6 +54,8 @@ export async function startApi(
     webhookSecrets: [SECRET, ROLLED_SECRET],
     livemode: options.livemode ?? false,
     apiVersion: API_VERSION,
+    product: 'Product',
+    anywhere: options.anywhere ?? false,
     log: createLogger('debug', { write: (line: string) => void lines.push(line) }),
   })
 

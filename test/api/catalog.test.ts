@@ -100,6 +100,7 @@ describe('GET /v1/catalog', () => {
       purchase_min: '500',
       purchase_max: '100000',
       purchase_day_max: '200000',
+      currencies: {},
       purchase_hour_max: 10,
       currency: 'usd',
     })

@@ -61,6 +61,16 @@ describe('goodwill and promotion', () => {
       [account],
     )
     assert.deepEqual(rows, [{ actor: data[0].actor, subject: id }])
+    const told = (await api.get(`/v1/notices?account=${account}`)).body.data
+    assert.deepEqual(
+      told.map((notice: { kind: string; data: object }) => [notice.kind, notice.data]),
+      [
+        [
+          'credits_granted',
+          { posting: id, amount: '5', balance: '5', reason: 'promotion', expires_at, subscription: null },
+        ],
+      ],
+    )
   })
 
   it('are answered to a replay with the same bytes, also after they have expired', async () => {
@@ -92,6 +102,7 @@ describe('goodwill and promotion', () => {
     )
     assert.deepEqual(new Set(answers.map(({ text }) => text)).size, 1)
     assert.equal(await balance(), '5')
+    assert.equal((await api.get(`/v1/notices?account=${account}`)).body.data.length, 1)
   })
 
   it('repay a debt first', async () => {
@@ -138,6 +149,7 @@ describe('goodwill and promotion', () => {
     }
     assert.equal(await balance(), '0')
     assert.deepEqual((await api.get(`/v1/accounts/${account}/ledger`)).body.data, [])
+    assert.deepEqual((await api.get(`/v1/notices?account=${account}`)).body.data, [])
     assert.equal((await api.post('/v1/grants', ask(), headers)).status, 201)
   })
 })

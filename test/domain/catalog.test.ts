@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { parseCatalog } from '../../src/domain/catalog.ts'
+import { limitsIn, parseCatalog } from '../../src/domain/catalog.ts'
 
 const SHIPPED = JSON.parse(readFileSync(new URL('../../catalog.json', import.meta.url), 'utf8'))
 
@@ -99,6 +99,84 @@ describe('the shipped catalogue', () => {
       ]),
     )
   })
+})
+
+/** The shipped catalogue, which also sells its first plan and its first pack in euros. */
+const inEuros = (more: (file: File) => void = () => {}) =>
+  changed((file) => {
+    file.plans[1].prices.push({ interval: 'month', currency: 'eur', unit_amount: '1900' })
+    file.packs[0].prices = [{ currency: 'eur', unit_amount: '950' }]
+    file.limits.currencies = {
+      eur: { purchase_min: '450', purchase_max: '90000', purchase_day_max: '180000' },
+    }
+    more(file)
+  })
+
+describe('a catalogue in several currencies', () => {
+  it('has a price and limits for each, whose lookup keys name it where it is not the catalogue’s', () => {
+    const { prices, packs, limits } = parseCatalog(inEuros())
+    const euros = [...prices, ...packs].filter(({ currency }) => currency === 'eur')
+    assert.deepEqual(
+      euros.map(({ lookupKey, unitAmount, credits }) => [lookupKey, unitAmount, credits]),
+      [
+        ['tier_2_20.month.eur.v1', '1900', '20'],
+        ['pack.credits_10.eur.v1', '950', '10'],
+      ],
+    )
+    assert.equal(limitsIn({ currency: 'usd', limits }, 'eur')?.purchaseMin, '450')
+    assert.equal(limitsIn({ currency: 'usd', limits }, 'usd')?.purchaseMin, '500')
+    assert.equal(limitsIn({ currency: 'usd', limits }, 'gbp'), undefined)
+  })
+
+  const wrong: [what: string, path: string, change: (file: File) => void][] = [
+    [
+      'two prices of one currency',
+      'plans.1.prices.4.interval',
+      (file) => file.plans[1].prices.push({ interval: 'month', currency: 'eur', unit_amount: '1800' }),
+    ],
+    [
+      'its own currency a second time',
+      'plans.1.prices.4.interval',
+      (file) => file.plans[1].prices.push({ interval: 'month', currency: 'usd', unit_amount: '1800' }),
+    ],
+    [
+      'a pack in a currency without limits',
+      'packs.1.prices.0.currency',
+      (file) => {
+        file.packs[1].prices = [{ currency: 'gbp', unit_amount: '900' }]
+      },
+    ],
+    [
+      'a pack with two prices in one currency',
+      'packs.0.prices.1.currency',
+      (file) => file.packs[0].prices.push({ currency: 'usd', unit_amount: '1000' }),
+    ],
+    [
+      'a pack outside the limits of its currency',
+      'packs.0.prices.0.unit_amount',
+      (file) => {
+        file.packs[0].prices[0].unit_amount = '449'
+      },
+    ],
+    [
+      'limits of its own currency twice',
+      'limits.currencies.usd',
+      (file) => {
+        file.limits.currencies.usd = file.limits.currencies.eur
+      },
+    ],
+    [
+      'limits in another order',
+      'limits.currencies.eur.purchase_max',
+      (file) => {
+        file.limits.currencies.eur.purchase_max = '400'
+      },
+    ],
+  ]
+  for (const [what, path, change] of wrong)
+    it(`refuses ${what}`, () => {
+      assert.ok(paths(inEuros(change)).includes(path), problemsOf(inEuros(change)).join('\n'))
+    })
 })
 
 describe('a catalogue', () => {

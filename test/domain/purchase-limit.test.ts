@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
-import type { Limits } from '../../src/domain/catalog.ts'
 import { decideOrder, type OrderObservation } from '../../src/domain/purchase-limit.ts'
 import { PACK_TERMS } from '../support/terms.ts'
 
-const LIMITS: Limits = {
-  grantMax: '500',
+const LIMITS = {
   purchaseMin: '2000',
   purchaseMax: '100000',
   purchaseDayMax: '150000',

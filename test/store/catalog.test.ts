@@ -81,6 +81,23 @@ describe('what the catalogue sells', () => {
     assert.deepEqual(await packOnSale(database.pool, 'pro'), PACK)
   })
 
+  it('is on sale in several currencies side by side, the catalogue’s unless told otherwise', async () => {
+    const euro = { ...MONTH, priceId: 'price_e', lookupKey: 'pro.month.eur.v1', currency: 'eur' }
+    const pack = { ...PACK, priceId: 'price_p', lookupKey: 'pack.pro.eur.v1', currency: 'eur' }
+    for (const terms of [euro, pack]) await keepTerms(database.pool, terms)
+    await putInForce(database.pool, { version: 'v1', currency: 'usd', limits: LIMITS })
+    await putOnSale(database.pool, [...ALL, euro.lookupKey, pack.lookupKey])
+    assert.deepEqual(await priceOnSale(database.pool, 'pro', 'month'), MONTH)
+    assert.deepEqual(await priceOnSale(database.pool, 'pro', 'month', 'eur'), euro)
+    assert.deepEqual(await packOnSale(database.pool, 'pro'), PACK)
+    assert.deepEqual(await packOnSale(database.pool, 'pro', 'eur'), pack)
+    assert.equal(await packOnSale(database.pool, 'pro', 'gbp'), undefined)
+    const again = { ...euro, priceId: 'price_f', lookupKey: 'pro.month.eur.v2' }
+    await keepTerms(database.pool, again)
+    const both = [...ALL, euro.lookupKey, pack.lookupKey, again.lookupKey]
+    await assert.rejects(putOnSale(database.pool, both), { constraint: 'catalog_price_on_sale' })
+  })
+
   it('finds the price without commitment of a plan, and neither a free plan nor a pack', async () => {
     await putOnSale(database.pool, ALL)
     assert.deepEqual(await priceOnSale(database.pool, 'pro', 'month'), MONTH)
@@ -151,6 +168,7 @@ describe('what the catalogue sells', () => {
     assert.deepEqual(await catalogInForce(database.pool), {
       version: 'v2',
       currency: 'usd',
+      automaticTax: false,
       limits: { ...LIMITS, grantMax: '7' },
     })
     await assert.rejects(database.owner.query(`insert into catalog values (false, 'v3', 'usd', '{}')`), {

@@ -50,6 +50,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/hold',
     'ledger/reversal',
     'ledger/gift',
+    'type ledger/post',
     'ledger/rehearsal',
     'ledger/overflow',
     'ledger/balance',
@@ -72,6 +73,7 @@ const TABLE: Record<string, string[]> = {
     'store/notice',
     'store/delivery',
     'store/webhook-endpoint',
+    'store/audit',
   ],
   web: ['web/*', 'api/*', 'domain/*'],
   sandbox: [

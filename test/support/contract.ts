@@ -32,6 +32,8 @@ export async function currentDocument(): Promise<OpenApi> {
     reach: undefined,
     webhookSecrets: ['whsec_none'],
     livemode: false,
+    product: 'Product',
+    anywhere: false,
     apiVersion: 'none',
     log: createLogger('silent'),
   })

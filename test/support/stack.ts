@@ -79,10 +79,10 @@ export function describeBoth(title: string, tests: (this: Mocha.Suite, apis: num
 
 /**
  * @param parts what is started; the rest the test starts itself. `apis`: 1 is run in this process, more are processes
- *   of their own behind a round-robin proxy
+ *   of their own behind a round-robin proxy; `smtpUrl`: a mail server, and then what is quiet has been told
  */
 export async function startStack(
-  parts: { worker?: boolean; api?: boolean; apis?: number } = {},
+  parts: { worker?: boolean; api?: boolean; apis?: number; smtpUrl?: string } = {},
 ): Promise<Stack> {
   const { address } = await temporalServer()
   const database = await createDatabase()
@@ -107,6 +107,9 @@ export async function startStack(
     stripeWebhookSecrets: [],
     stripeSandboxPort: sandbox.port,
     productName: 'Perennial',
+    ...(parts.smtpUrl === undefined
+      ? {}
+      : { smtpUrl: parts.smtpUrl, mailFrom: 'Billing <billing@example.com>' }),
     mailSandboxPort: 1,
     logLevel: 'silent',
     production: false,
@@ -116,6 +119,7 @@ export async function startStack(
     temporalAddress: address,
     namespace: config.temporalNamespace,
     taskQueue: config.taskQueue,
+    notices: parts.smtpUrl !== undefined,
   })
   sandbox.useClock(clock)
   const stripe = stripeClient(STRIPE_KEY, sandbox.url)

@@ -81,11 +81,22 @@ describe('a month of a free plan, in the database', function () {
       )
     ).rowCount
 
-  it('is granted once by ten runs that saw the same', async () => {
+  /** What the account is told, in its order, and whether by e-mail. */
+  const told = async () =>
+    (
+      await database.owner.query<{ what: string }>(
+        `select kind || case when emailed then ' by mail' else '' end as what from notice
+          where account_id = $1 order by recorded_at`,
+        [account],
+      )
+    ).rows.map(({ what }) => what)
+
+  it('is granted once by ten runs that saw the same, and told once', async () => {
     const id = await enrol()
     const same = await see(id)
     await Promise.all(Array.from({ length: 10 }, () => activities.applyFree(same)))
     assert.deepEqual(await granted(), ['free:default:0 2'])
+    assert.deepEqual(await told(), ['credits_granted'])
   })
 
   it('is granted once when another plan of the group was let in before it had ended, and nobody is alarmed', async () => {
@@ -146,10 +157,16 @@ describe('a month of a free plan, in the database', function () {
     await assert.rejects(activities.applyFree(run))
     await database.owner.query('alter table audit_log drop constraint never')
     assert.deepEqual(await granted(), [])
+    assert.deepEqual(await told(), ['subscription_cancelling by mail'])
     assert.equal((await readFree(database.pool, id))?.subscription.status, 'active')
-    await activities.applyFree(run)
+    for (const _ of [1, 2]) await activities.applyFree(run)
     assert.deepEqual(await granted(), ['free:default:0 2'])
-    assert.equal(await audits('ended'), 1)
+    assert.deepEqual(await told(), [
+      'subscription_cancelling by mail',
+      'credits_granted',
+      'subscription_ended by mail',
+    ])
+    assert.equal(await audits('ended'), 2)
   })
 
   it('a command is carried out once, and answers what it answered', async () => {

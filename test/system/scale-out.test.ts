@@ -12,6 +12,7 @@ import {
   startStack,
   subscribe,
 } from '../support/stack.ts'
+import { deliveryOf, tell } from '../support/outbox.ts'
 import { deliver } from '../support/webhook.ts'
 
 /** One request that is sent many times at once, and how often it has had its effect. */
@@ -47,6 +48,11 @@ describe('two API processes behind a proxy', function () {
     const account = await newAccount('10')
     const path = `/v1/accounts/${account}/holds`
     return { account, ...(await stack.call<{ id: string }>('POST', path, { amount: '3' })).body }
+  }
+  /** An endpoint that is told of low balances; nobody is there. */
+  const newEndpoint = async () => {
+    const body = { url: 'https://receiver.invalid/hooks', events: ['balance.low'] }
+    return (await stack.call<{ id: string }>('POST', '/v1/webhook_endpoints', body)).body
   }
   /** Does something many times at once, in turns at each API by its own address. */
   const atBoth = <T>(times: number, act: (url: string, index: number) => Promise<T>): Promise<T[]> =>
@@ -124,6 +130,28 @@ describe('two API processes behind a proxy', function () {
           return sessions
         },
       }
+    },
+    async '/v1/webhook_endpoints'() {
+      const url = `https://${randomUUID()}.example/hooks`
+      const effects = () => count('webhook_endpoint where url = $1', [url])
+      return { path: '/v1/webhook_endpoints', body: { url }, effects }
+    },
+    async '/v1/webhook_endpoints/{endpoint}'() {
+      const { id } = await newEndpoint()
+      const effects = () => count(`audit_log where subject = $1 and reason_code = 'changed'`, [id])
+      return { path: `/v1/webhook_endpoints/${id}`, body: { enabled: false }, effects }
+    },
+    async '/v1/webhook_endpoints/{endpoint}/rotate_secret'() {
+      const { id } = await newEndpoint()
+      const effects = () => count(`audit_log where subject = $1 and reason_code = 'secret_rotated'`, [id])
+      return { path: `/v1/webhook_endpoints/${id}/rotate_secret`, body: {}, effects }
+    },
+    async '/v1/webhook_endpoints/{endpoint}/deliveries/{delivery}/resend'() {
+      const { id } = await newEndpoint()
+      const notice = await tell(stack.database, await newAccount('1'))
+      const delivery = await deliveryOf(stack.database, notice, id)
+      const effects = () => count(`audit_log where subject = $1 and reason_code = 'resent'`, [delivery.id])
+      return { path: `/v1/webhook_endpoints/${id}/deliveries/${delivery.id}/resend`, body: {}, effects }
     },
     async '/v1/subscriptions/{id}/change'() {
       const { subscription } = await subscribe(stack)

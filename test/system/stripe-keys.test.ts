@@ -66,6 +66,7 @@ describe('law 2: a call to Stripe that is made again makes nothing again', () =>
       account: 'acc_3',
       customer: await gateway.createCustomer('acc_3', 1, nobody),
       price: await makePrice(),
+      automaticTax: false,
       successUrl: 'https://example.com/ok',
       cancelUrl: 'https://example.com/no',
       expiresAt: new Date(Date.now() + 3_600_000).toISOString(),

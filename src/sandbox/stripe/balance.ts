@@ -1,6 +1,6 @@
 // The customer's invoice balance: a ledger of credits (negative) and debts (positive) that the next invoice takes up.
 // docs.stripe.com/billing/customer/balance
-import { invalid } from './error.ts'
+import { notSimulated } from './error.ts'
 import type { BalanceTransaction, Customer, Invoice } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -11,17 +11,23 @@ export interface BalanceChange {
   description?: string | undefined
   metadata?: Record<string, string>
   invoice?: string
+  checkout_session?: string
 }
 
 /** Adds to the balance and writes why. */
 export function changeBalance(world: World, customerId: string, change: BalanceChange): BalanceTransaction {
   const customer = world.need('customer', customerId)
-  const { amount, currency, type, description, metadata = {}, invoice = null } = change
-  if (customer.currency && customer.currency !== currency && customer.balance !== 0)
-    throw invalid(
-      `You cannot combine currencies on a single customer. This customer has a balance in ${customer.currency}.`,
-      'currency',
-    )
+  const {
+    amount,
+    currency,
+    type,
+    description,
+    metadata = {},
+    invoice = null,
+    checkout_session = null,
+  } = change
+  if (customer.currency && customer.currency !== currency)
+    throw notSimulated('balances in several currencies', 'currency')
   const balance = customer.balance + amount
   world.update(
     'customer',
@@ -33,7 +39,7 @@ export function changeBalance(world: World, customerId: string, change: BalanceC
     id: world.id('cbtxn'),
     object: 'customer_balance_transaction',
     amount,
-    checkout_session: null,
+    checkout_session,
     created: world.at,
     credit_note: null,
     currency,
@@ -60,30 +66,45 @@ export function tooSmall(amount: number, currency: string): boolean {
   return amount > 0 && amount < minimumOf(currency)
 }
 
+export interface Owed {
+  /** What is to be collected now. */
+  due: number
+  /** What the balance changes by, and why. */
+  taken: number
+  type: 'applied_to_invoice' | 'invoice_too_small'
+}
+
+/**
+ * A bill with the balance taken up. What credit is left stays; a debt is collected with it; an amount too small to charge
+ * becomes a debt, and nothing is due.
+ */
+export function owedWith(customer: Customer | undefined, total: number, currency: string): Owed {
+  if (!customer) return { due: total, taken: 0, type: 'applied_to_invoice' }
+  const owed = total + customer.balance
+  if (tooSmall(owed, currency)) return { due: 0, taken: total, type: 'invoice_too_small' }
+  const due = Math.max(0, owed)
+  return { due, taken: total - due, type: 'applied_to_invoice' }
+}
+
 export interface Applied {
   due: number
   starting: number
   ending: number
 }
 
-/**
- * Takes the balance up in an invoice that is being finalised. What credit is left stays; a debt is collected with it;
- * an amount too small to charge becomes a debt, and nothing is due. `prepaid`: Checkout collected the whole already.
- */
-export function applyBalance(world: World, customer: Customer, invoice: Invoice, prepaid: boolean): Applied {
+/** Takes the balance up: in an invoice that is being finalised, or for the invoice that a session is going to make. */
+export function applyBalance(
+  world: World,
+  customer: Customer,
+  total: number,
+  currency: string,
+  by: { invoice: string } | { checkout_session: string },
+): Applied {
   const starting = customer.balance
-  const { id, total, currency } = invoice
-  if (prepaid || (customer.currency && customer.currency !== currency))
-    return { due: total, starting, ending: starting }
-  const owed = total + starting
-  const small = tooSmall(owed, currency)
-  const due = small ? 0 : Math.max(0, owed)
-  const change = (amount: number, type: BalanceTransaction['type']): void => {
-    if (amount !== 0) changeBalance(world, customer.id, { amount, currency, type, invoice: id })
-  }
-  if (small) change(total, 'invoice_too_small')
-  else change(total - due, 'applied_to_invoice')
-  return { due, starting, ending: world.need('customer', customer.id).balance }
+  const { due, taken, type: standard } = owedWith(customer, total, currency)
+  const type = 'invoice' in by ? standard : 'checkout_session_subscription_payment'
+  if (taken !== 0) changeBalance(world, customer.id, { amount: taken, currency, type, ...by })
+  return { due, starting, ending: starting + taken }
 }
 
 /** docs.stripe.com/changelog/2019-12-03/customer-balances-returned-voided-invoices */

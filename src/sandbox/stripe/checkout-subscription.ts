@@ -1,4 +1,5 @@
 // The subscription and first invoice of a paid Checkout session.
+import type { Applied } from './balance.ts'
 import { finalize, settle } from './invoicing.ts'
 import { redeemableOf } from './checkout-total.ts'
 import { ratesNamed } from './tax.ts'
@@ -6,13 +7,13 @@ import { firstInvoice, newSubscription, trialEnd } from './subscribing.ts'
 import type { CheckoutSession, Price } from './wire.ts'
 import type { World } from './world.ts'
 
-/** `intent`: the payment intent that was already collected; none when the trial makes the first invoice free. */
+/** `prepaid`: what was already collected and taken from the balance; no intent when nothing was due. */
 export function draftInvoiceOfSession(
   world: World,
   session: CheckoutSession,
   customer: string,
   method: string | null,
-  intent: string | undefined,
+  prepaid: { intent: string | undefined; applied: Applied },
 ): Partial<CheckoutSession> {
   const data = session._data
   const end = data.trial_end !== null && data.trial_end <= world.at ? 'now' : (data.trial_end ?? undefined)
@@ -43,7 +44,7 @@ export function draftInvoiceOfSession(
     },
   })
   const draft = firstInvoice(world, sub.id)
-  const open = finalize(world, draft.id, intent)
+  const open = finalize(world, draft.id, prepaid)
   if (open.status === 'open') settle(world, open.id)
   return { subscription: sub.id, invoice: draft.id }
 }

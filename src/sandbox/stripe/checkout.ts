@@ -1,30 +1,17 @@
 // What a customer does on the hosted page: pays, is declined, walks away. The subscription is made only after its
 // first payment succeeded, as Stripe has done since 2025-03-31.
-import { debitFor, newBankMethod, settleDebit, settlesAt, startDebit } from './bank-debit.ts'
+import { debitFor, newBankMethod, settleDebit } from './bank-debit.ts'
 import { cardNamed, cardError, isTestCard } from './card.ts'
 import { discountOf, totalled } from './checkout-total.ts'
 import { countRedemption } from './coupon.ts'
 import { StripeFault, invalid, missing } from './error.ts'
-import { draftInvoiceOfSession } from './checkout-subscription.ts'
-import { collect, declineError, newIntent } from './payment.ts'
+import { payOnce, paySubscription, type PayInput } from './checkout-payment.ts'
 import { confirmSetup, newSetupIntent } from './setup.ts'
 import { liveCustomer, newCustomer } from './customer.ts'
 import { attach, newMethod } from './payment-method.ts'
 import { isLocated } from './tax.ts'
 import type { CheckoutSession, PaymentMethod } from './wire.ts'
 import type { World } from './world.ts'
-
-export interface PayInput {
-  /** A card, by its test name or its id. */
-  payment_method?: string | undefined
-  email?: string | undefined
-  name?: string | undefined
-  /** `bank_debit`: the bank tells days later whether it pays. */
-  method?: 'card' | 'bank_debit' | undefined
-  outcome?: 'succeeds' | 'fails' | undefined
-  /** Seconds until the bank's word, instead of its banking days. */
-  after_seconds?: number | undefined
-}
 
 export function openSession(world: World, id: string): CheckoutSession {
   const session = world.store.get('checkout.session', id)
@@ -73,43 +60,8 @@ export function paySession(world: World, id: string, input: PayInput): CheckoutS
     if (discount) countRedemption(world, discount)
     return complete(world, id, { ...filled, ...paid })
   }
-  const intent = free
-    ? undefined
-    : charge(world, session, customer, method, 'Subscription creation', 'off_session')
-  if (customer !== null && method) attach(world, world.need('payment_method', method.id), customer)
-  if (free && method) {
-    const saved = newSetupIntent(world, { customer, payment_method: method.id })
-    if (confirmSetup(world, saved.id, method, true).status !== 'succeeded')
-      throw cardError(isTestCard(method))
-  }
-  const made = draftInvoiceOfSession(world, session, customer ?? '', method?.id ?? null, intent)
-  const paid: Partial<CheckoutSession> = free ? {} : { payment_status: 'paid' }
-  return complete(world, id, { ...filled, ...made, ...paid })
-}
-
-/** docs.stripe.com/payments/checkout/no-cost-orders: nothing to pay makes no payment intent. */
-function payOnce(
-  world: World,
-  session: CheckoutSession,
-  customer: string | null,
-  method: PaymentMethod | undefined,
-  input: PayInput,
-): Partial<CheckoutSession> {
-  if (!method || session.payment_status === 'no_payment_required') return {}
-  const { description, setup_future_usage: usage } = session._data
-  const keep = (): void => {
-    if (usage !== null && customer !== null) attach(world, world.need('payment_method', method.id), customer)
-  }
-  if (method.type === 'card') {
-    const intent = charge(world, session, customer, method, description, usage)
-    keep()
-    return { payment_intent: intent, payment_status: 'paid' }
-  }
-  const intent = intentOf(world, session, customer, description, usage)
-  const settles = settlesAt(world, session.currency ?? '', input.after_seconds)
-  startDebit(world, intent, method, input.outcome ?? 'succeeds', settles)
-  keep()
-  return { payment_intent: intent, payment_status: 'unpaid' }
+  const made = paySubscription(world, session, customer, method)
+  return complete(world, id, { ...filled, ...made })
 }
 
 /** The bank's word on a debit, and what Checkout says of it. docs.stripe.com/checkout/fulfillment */
@@ -190,51 +142,6 @@ const sandboxAddress = {
   line2: null,
   postal_code: '94080',
   state: 'CA',
-}
-
-/** The session's payment intent: one, whatever the number of attempts. */
-function intentOf(
-  world: World,
-  session: CheckoutSession,
-  customer: string | null,
-  description: string | null,
-  usage: string | null,
-): string {
-  const { payment_intent: earlier, metadata, receipt_email } = session._data
-  const amount = session.amount_total ?? 0
-  if (earlier !== null) {
-    world.update('payment_intent', earlier, { amount })
-    return earlier
-  }
-  const intent = newIntent(world, {
-    amount,
-    currency: session.currency ?? 'usd',
-    customer,
-    description,
-    metadata: session.mode === 'payment' ? metadata : {},
-    receipt_email,
-    setup_future_usage: usage,
-  }).id
-  const data = { ...session._data, payment_intent: intent }
-  const shown = session.mode === 'payment' ? { payment_intent: intent } : {}
-  world.update('checkout.session', session.id, { _data: data, customer, ...shown })
-  return intent
-}
-
-/** One attempt to charge the page's card; the next one reuses the intent. Throws the card error when declined. */
-function charge(
-  world: World,
-  session: CheckoutSession,
-  customer: string | null,
-  method: PaymentMethod | undefined,
-  description: string | null,
-  usage: string | null,
-): string {
-  if (!method) throw missing('payment_method', '', 'payment_method')
-  const intent = intentOf(world, session, customer, description, usage)
-  const result = collect(world, intent, method, { offSession: false, authenticated: true })
-  if (result.outcome !== 'succeeded') throw declineError(method, result.intent)
-  return intent
 }
 
 function complete(world: World, id: string, fields: Partial<CheckoutSession>): CheckoutSession {

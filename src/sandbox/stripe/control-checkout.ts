@@ -1,12 +1,6 @@
 // The control plane's part of Checkout: what a customer does on the hosted page, and what the customer's bank says.
-import {
-  expireSession,
-  openSession,
-  paySession,
-  planPayment,
-  settleSession,
-  type PayInput,
-} from './checkout.ts'
+import { expireSession, openSession, paySession, planPayment, settleSession } from './checkout.ts'
+import type { PayInput } from './checkout-payment.ts'
 import { billOf, checkMinimum, discounted } from './checkout-total.ts'
 import { nobody, type Body, type ControlContext } from './control-context.ts'
 import { typedCode } from './coupon.ts'

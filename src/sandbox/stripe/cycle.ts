@@ -3,10 +3,11 @@ import { nextBoundary } from './calendar.ts'
 import { endSubscription } from './cancel.ts'
 import { draftInvoice } from './invoice-draft.ts'
 import { linesFor } from './invoice-line.ts'
-import { attempt, finalize } from './invoicing.ts'
+import { attempt, finalize, subscriptionOf } from './invoicing.ts'
+import { standStill, withhold } from './pause.ts'
 import { pendingOf } from './proration.ts'
 import { advance } from './schedule-run.ts'
-import { isOver, setStatus } from './subscription-state.ts'
+import { isOver } from './subscription-state.ts'
 import { discardUpdate } from './update-payment.ts'
 import type { Invoice, Subscription } from './wire.ts'
 import type { World } from './world.ts'
@@ -73,11 +74,11 @@ export function turnPeriod(world: World, subId: string): void {
   if (trialEnds && !hasMethod(world, sub) && endWithoutMethod(world, sub)) return
   const period = periodFrom(sub, end)
   const anew = { ...sub, items: withPeriod(sub, period), status: trialEnds ? 'active' : sub.status }
-  const unpaid = sub.status === 'unpaid'
+  const kept = sub.status === 'unpaid' || sub.pause_collection?.behavior === 'keep_as_draft'
   const invoice = draftInvoice(world, anew, {
     reason: 'subscription_cycle',
     lines: linesFor(world, anew, period, false),
-    finalizesIn: unpaid ? null : HOUR,
+    finalizesIn: kept ? null : HOUR,
     periodStart: start,
   })
   const after = { ...anew, latest_invoice: invoice.id }
@@ -100,11 +101,7 @@ function endWithoutMethod(world: World, sub: Subscription): boolean {
     return true
   }
   if (behavior !== 'pause') return false
-  const paused = { type: 'subscription', subscription: { type: 'trial_end_without_payment_method' } }
-  const after = setStatus(world, sub, 'paused', {
-    status_details: { paused } as unknown as NonNullable<Subscription['status_details']>,
-  })
-  world.emit('customer.subscription.paused', after)
+  standStill(world, sub, 'trial_end_without_payment_method')
   return true
 }
 
@@ -137,6 +134,12 @@ export function warnTrial(world: World, subId: string): void {
 /** The draft's hour is over: finalise, and try the card at once. */
 export function finalizeDue(world: World, invoiceId: string): void {
   if (world.store.get('invoice', invoiceId)?.status !== 'draft') return
+  const draft = world.need('invoice', invoiceId)
+  const sub = subscriptionOf(world, draft)
+  if (sub?.pause_collection) {
+    withhold(world, sub, draft)
+    return
+  }
   const invoice = finalize(world, invoiceId)
   if (invoice.status === 'open' && invoice.collection_method === 'charge_automatically')
     collectDue(world, invoiceId)
@@ -150,7 +153,7 @@ export function collectDue(world: World, invoiceId: string): void {
 /** `invoice.upcoming`: the invoice to come, without an id. */
 export function announce(world: World, subId: string): void {
   const sub = world.store.get('subscription', subId)
-  if (!sub || isOver(sub) || sub.cancel_at_period_end) return
+  if (!sub || isOver(sub) || sub.cancel_at_period_end || sub.pause_collection) return
   const { start, end } = periodOf(sub)
   if (sub.cancel_at !== null && sub.cancel_at <= end) return
   const period = periodFrom(sub, end)

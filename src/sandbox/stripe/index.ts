@@ -1,6 +1,7 @@
 // The Stripe simulator: Stripe's own API on a loopback port, with a business clock that others may move. It imports
 // nothing of the rest of the project, so that an error of ours cannot agree with itself.
 import type { AddressInfo } from 'node:net'
+import type { Answer } from './api.ts'
 import { runUntil } from './engine.ts'
 import { IdempotencyKeys } from './idempotency.ts'
 import { pruneEvents } from './resource/event.ts'
@@ -40,6 +41,8 @@ export interface StripeSandbox {
   deliverDue(): Promise<number>
   webhooksInFlight(): number
   useClock(clock: SandboxClock): void
+  /** Serves somebody else's pages at a path and below it; they are given the rest of the path. */
+  mount(path: string, page: (rest: string) => Answer): void
   close(): Promise<void>
 }
 
@@ -113,7 +116,14 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
     await webhooks.deliverDue()
   }
 
+  const pages = new Map<string, (rest: string) => Answer>()
   const server = makeServer({
+    mounted(path) {
+      for (const [at, page] of pages) {
+        if (path === at || path.startsWith(`${at}/`)) return page(path.slice(at.length + 1))
+      }
+      return undefined
+    },
     world,
     keys,
     now,
@@ -145,6 +155,7 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
     advanceTo,
     deliverDue: () => webhooks.deliverDue(),
     webhooksInFlight: () => webhooks.inFlight(),
+    mount: (path, page) => pages.set(path, page),
     useClock: (given) => {
       clock = given
     },

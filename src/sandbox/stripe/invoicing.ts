@@ -1,6 +1,6 @@
 // The life of an invoice after its draft: finalised, attempted, paid. Calls back into the subscription when money decides.
 import { attach } from './payment-method.ts'
-import { applyBalance } from './balance.ts'
+import { applyBalance, type Applied } from './balance.ts'
 import { refused } from './error.ts'
 import { collect, newIntent, type Outcome } from './payment.ts'
 import { afterFailure, nextAttempt } from './dunning.ts'
@@ -15,15 +15,20 @@ export function subscriptionOf(world: World, invoice: Invoice): Subscription | u
   return id === undefined ? undefined : world.store.get('subscription', id)
 }
 
-/** Draft to open (or straight to paid when nothing is due). `intentId`: Checkout collected it before. */
-export function finalize(world: World, id: string, intentId?: string): Invoice {
+/** Draft to open (or straight to paid when nothing is due). `prepaid`: Checkout collected it before. */
+export function finalize(
+  world: World,
+  id: string,
+  prepaid?: { intent: string | undefined; applied: Applied },
+): Invoice {
   const draft = world.need('invoice', id)
   if (draft.status !== 'draft')
     throw refused("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
   world.deadlines.clear('invoice.finalize', id)
   const customer = world.need('customer', draft.customer ?? '')
   const sequence = customer.next_invoice_sequence ?? 1
-  const { due, starting, ending } = applyBalance(world, customer, draft, intentId !== undefined)
+  const { due, starting, ending } =
+    prepaid?.applied ?? applyBalance(world, customer, draft.total, draft.currency, { invoice: id })
   const open = world.update('invoice', id, {
     status: 'open',
     number: `${customer.invoice_prefix ?? ''}-${String(sequence).padStart(4, '0')}`,
@@ -45,7 +50,7 @@ export function finalize(world: World, id: string, intentId?: string): Invoice {
   spendDiscounts(world, open)
   if (due === 0) return settle(world, id)
   const intent =
-    intentId ??
+    prepaid?.intent ??
     newIntent(world, {
       amount: due,
       currency: open.currency,

@@ -1,6 +1,7 @@
 // The money truth of one customer, read from charges, invoices and sessions; never from counters that an update keeps.
+import { subscriptionFacts, type SubscriptionFact } from './oracle-subscription.ts'
 import { sum } from './reckon.ts'
-import type { Charge, CheckoutSession, Invoice } from './wire.ts'
+import type { BalanceTransaction, Charge, CheckoutSession, Invoice } from './wire.ts'
 import type { World } from './world.ts'
 
 interface Line {
@@ -44,6 +45,9 @@ interface UnchargedFact extends Bought {
   at: number
 }
 
+/** What a bill took of the balance (positive), or gave back to it. */
+type Taken = Pick<BalanceTransaction, 'invoice' | 'checkout_session' | 'amount'>
+
 export interface Oracle {
   customer: string
   deleted: boolean
@@ -51,8 +55,8 @@ export interface Oracle {
   pending: PaidFact[]
   uncharged: UnchargedFact[]
   /** Negative is credit. */
-  balance: { currency: string | null; amount: number; taken: { invoice: string; amount: number }[] }
-  subscriptions: Record<string, unknown>[]
+  balance: { currency: string | null; amount: number; taken: Taken[] }
+  subscriptions: SubscriptionFact[]
   refunded: unknown[]
   totals: Record<string, { paid: number; refunded: number; net: number }>
 }
@@ -80,10 +84,10 @@ export function oracle(world: World, id: string): Oracle {
       amount: deleted ? 0 : customer.balance,
       taken: world.store
         .all('customer_balance_transaction')
-        .filter((entry) => entry.customer === id && entry.invoice !== null)
-        .map(({ invoice, amount }) => ({ invoice: invoice ?? '', amount })),
+        .filter((entry) => entry.customer === id && (entry.invoice ?? entry.checkout_session) !== null)
+        .map(({ invoice, checkout_session, amount }) => ({ invoice, checkout_session, amount })),
     },
-    subscriptions: subscriptionsOf(world, id),
+    subscriptions: subscriptionFacts(world, id),
     refunded: [],
     totals,
   }
@@ -184,22 +188,4 @@ function ofSession(session: CheckoutSession): Bought {
       period: { start: session.created, end: session.created },
     })),
   }
-}
-
-function subscriptionsOf(world: World, customer: string): Oracle['subscriptions'] {
-  return world.store
-    .all('subscription')
-    .filter((sub) => sub.customer === customer)
-    .map((sub) => ({
-      id: sub.id,
-      status: sub.status,
-      cancel_at: sub.cancel_at,
-      ended_at: sub.ended_at,
-      items: sub.items.data.map((item) => ({
-        price: item.price.id,
-        quantity: item.quantity ?? 1,
-        current_period_start: item.current_period_start,
-        current_period_end: item.current_period_end,
-      })),
-    }))
 }

@@ -1,5 +1,6 @@
 // The hosted page of a Checkout session: what is being bought, and what a person can do.
 import type { Answer } from './api.ts'
+import { owedWith } from './balance.ts'
 import { sum } from './reckon.ts'
 import { totalled } from './checkout-total.ts'
 import { closed, escape, every, frame, money, pageHeaders, row } from './html.ts'
@@ -40,10 +41,11 @@ function open(world: World, session: CheckoutSession): string {
     const amount = sum(taxes.filter(({ rate }) => rate.inclusive === inclusive).map((tax) => tax.amount))
     if (amount > 0) lines.push(row('td', name, money(amount, currency)))
   }
+  const owner = mode === 'subscription' ? world.store.get('customer', session.customer ?? '') : undefined
+  const { due, taken } = owedWith(owner, amount_total ?? 0, currency ?? '')
+  if (taken !== 0) lines.push(row('td', 'Applied balance', money(-taken, currency)))
   const bill =
-    mode === 'setup'
-      ? ''
-      : `<table>${lines.join('')}${row('th', 'Due today', money(amount_total, currency))}</table>`
+    mode === 'setup' ? '' : `<table>${lines.join('')}${row('th', 'Due today', money(due, currency))}</table>`
   const email = session.customer_details?.email ?? session.customer_email ?? ''
   const code = session.allow_promotion_codes
     ? `<label for="code">Promotion code</label>

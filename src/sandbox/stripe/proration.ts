@@ -37,15 +37,19 @@ interface Debit {
   period: Period
 }
 
-/** Gives back what was debited for an item from `at` on. */
-export function creditsFor(world: World, sub: Subscription, itemId: string, at: number): Proration[] {
-  return debitsOf(world, sub.id, itemId)
-    .filter(({ net, period }) => net > 0 && period.end > at)
+/**
+ * Gives back what was debited for an item from `at` on. What was debited for a period before the present one was left
+ * by a new cycle without prorations: it is not given back later.
+ */
+export function creditsFor(world: World, sub: Subscription, item: SubscriptionItem, at: number): Proration[] {
+  const since = item.current_period_start
+  return debitsOf(world, sub.id, item.id)
+    .filter(({ net, period }) => net > 0 && period.end > at && period.start >= since)
     .map(({ of, net, price, product, quantity, period }) => {
       const start = Math.max(at, period.start)
       const unused = new Decimal(net).times(period.end - start).div(period.end - period.start)
       return {
-        subscriptionItem: itemId,
+        subscriptionItem: item.id,
         price,
         product,
         quantity,

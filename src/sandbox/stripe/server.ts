@@ -13,6 +13,8 @@ import { API_VERSION } from './wire.ts'
 const MAX_BODY = 1024 * 1024
 
 export interface ServerContext extends ControlContext {
+  /** A page of somebody else's, if one is mounted at this path. */
+  mounted(path: string): Answer | undefined
   keys: IdempotencyKeys
   /** Business time in ms, once the engine has caught up with it. */
   catchUp(): number
@@ -40,6 +42,8 @@ async function handle(context: ServerContext, request: http.IncomingMessage): Pr
   const url = new URL(request.url ?? '/', 'http://127.0.0.1')
   const method = request.method ?? 'GET'
   const path = url.pathname
+  const mounted = context.mounted(path)
+  if (method === 'GET' && mounted !== undefined) return mounted
   if (path.startsWith('/_sandbox/')) return control(context, method, path, await bodyOf(request))
   if (path.startsWith('/c/pay/')) return page(context.world, path.slice('/c/pay/'.length))
   if (path.startsWith('/p/session/')) return portalPage(context.world, path.slice('/p/session/'.length))

@@ -7,6 +7,7 @@ import { attempt, finalize } from './invoicing.ts'
 import { mergeMetadata, type Read } from './param.ts'
 import { changedTerms, type termsShape } from './terms.ts'
 import { changedItems } from './item-change.ts'
+import { planCollection } from './pause.ts'
 import { creditsFor, pendingOf } from './proration.ts'
 import { followChange, scheduleOf } from './schedule-run.ts'
 import { firstInvoice, type PaymentBehavior } from './subscribing.ts'
@@ -20,6 +21,10 @@ export interface Change extends BillingChange, Partial<Read<typeof termsShape>> 
   cancel_at?: number | 'min_period_end' | 'max_period_end' | null | undefined
   cancel_at_period_end?: boolean | undefined
   default_payment_method?: string | null | undefined
+  pause_collection?:
+    | { behavior: 'keep_as_draft' | 'mark_uncollectible' | 'void'; resumes_at?: number | undefined }
+    | null
+    | undefined
   description?: string | null | undefined
   metadata?: Record<string, string> | null | undefined
   trial_end?: number | 'now' | undefined
@@ -93,6 +98,7 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
     ...(change.default_payment_method === undefined
       ? {}
       : { default_payment_method: change.default_payment_method }),
+    ...(change.pause_collection === undefined ? {} : { pause_collection: pausedCollection(change) }),
     ...(change.description === undefined ? {} : { description: change.description }),
     ...(change.collection_method === undefined ? {} : { collection_method: change.collection_method }),
     ...(change.days_until_due === undefined ? {} : { days_until_due: change.days_until_due }),
@@ -114,8 +120,13 @@ export function changeSubscription(world: World, sub: Subscription, change: Chan
   }
   makeChange(world, sub, patch, change)
   scheduleEnd(world, world.need('subscription', sub.id))
+  if (change.pause_collection !== undefined) planCollection(world, world.need('subscription', sub.id))
   if (change.items) followChange(world, sub.id)
   return world.need('subscription', sub.id)
+}
+
+function pausedCollection({ pause_collection: asked }: Change): Subscription['pause_collection'] {
+  return asked ? { behavior: asked.behavior, resumes_at: asked.resumes_at ?? null } : null
 }
 
 function makeChange(world: World, sub: Subscription, patch: Partial<Subscription>, change: Change): void {
@@ -222,7 +233,7 @@ export function cancelAtOnce(
   const sub = world.need('subscription', id)
   if (how.prorate)
     for (const item of sub.items.data)
-      for (const credit of creditsFor(world, sub, item.id, world.at)) newInvoiceItem(world, sub, credit)
+      for (const credit of creditsFor(world, sub, item, world.at)) newInvoiceItem(world, sub, credit)
   if (how.invoice_now && pendingOf(world, id).length > 0) {
     const open = finalize(world, finalInvoice(world, sub, 0).id)
     if (open.status === 'open' && hasMethod(world, sub))
@@ -230,13 +241,4 @@ export function cancelAtOnce(
   }
   if (!how.prorate && !how.invoice_now) dropPending(world, id)
   return endSubscription(world, id, 'cancellation_requested')
-}
-
-export function resume(world: World, sub: Subscription): Subscription {
-  const { status_details: _gone, ...rest } = sub
-  world.store.put('subscription', sub.id, rest)
-  startPaidPeriod(world, world.need('subscription', sub.id))
-  const resumed = world.need('subscription', sub.id)
-  world.emit('customer.subscription.resumed', resumed)
-  return resumed
 }

@@ -82,7 +82,10 @@ export function markUncollectible(world: World, invoice: Invoice): Invoice {
   world.emitChange('invoice.updated', invoice, after)
   world.emit('invoice.marked_uncollectible', after)
   const sub = subscriptionOf(world, after)
-  if (sub) recover(world, sub.id)
+  if (!sub) return after
+  // docs.stripe.com/api/subscriptions/resume: the invoice of a resumption may be given up
+  if (sub.status === 'paused' && sub._update?.invoice === after.id) applyPending(world, sub)
+  recover(world, sub.id)
   return after
 }
 

@@ -19,6 +19,8 @@ export interface BillingChange {
   billing_cycle_anchor?: { type: 'now' | 'unchanged' } | undefined
   proration_behavior?: ProrationBehavior | undefined
   proration_date?: number | undefined
+  /** A paused subscription goes on: nothing is billed for its present period yet. */
+  restarts?: boolean | undefined
 }
 
 export interface UpdatePlan {
@@ -49,12 +51,14 @@ export function planUpdate(world: World, sub: Subscription, change: BillingChang
   const after = withPeriods(world, { ...sub, items: { ...sub.items, data: items } }, before, resets)
   const data = after.items.data
   const same = (item: SubscriptionItem): boolean =>
-    !resets && [before, data].every((list) => list.some((other) => sameBilling(item, other)))
+    !resets &&
+    !change.restarts &&
+    [before, data].every((list) => list.some((other) => sameBilling(item, other)))
   const prorations =
     behavior === 'none'
       ? []
       : [
-          ...before.filter((item) => !same(item)).flatMap((item) => creditsFor(world, sub, item.id, at)),
+          ...before.filter((item) => !same(item)).flatMap((item) => creditsFor(world, sub, item, at)),
           ...data
             .filter((item) => !resets && !same(item))
             .map((item) => debitFor(world, after, item, at, netOf(world, after))),

@@ -1,8 +1,9 @@
 // A change and the payment it asks for: done at once, done and owed, refused, or waiting until it is paid.
 // docs.stripe.com/billing/subscriptions/change-price (immediate payment), docs.stripe.com/billing/subscriptions/pending-updates
-import { invalid, StripeFault } from './error.ts'
+import { invalid, notSimulated, StripeFault } from './error.ts'
 import { newInvoiceItem, returnItems } from './invoice-item.ts'
 import { attempt, finalize, methodFor, paymentOf } from './invoicing.ts'
+import { withhold, withoutPause } from './pause.ts'
 import { declineError } from './payment.ts'
 import { planNext } from './cycle.ts'
 import { pendingOf } from './proration.ts'
@@ -16,6 +17,8 @@ import type { World } from './world.ts'
 export interface HowToPay {
   behavior: PaymentBehavior
   offSession: boolean
+  /** The payment is not attempted, but awaited. */
+  waits?: boolean
   /** Nobody asks right now: a missing payment method is a payment that failed, not an error. */
   alone?: true
 }
@@ -31,6 +34,8 @@ export function carryOut(
   asked: PendingFields,
 ): void {
   if (plan.invoices && how.behavior === 'pending_if_incomplete') {
+    if (before.pause_collection)
+      throw notSimulated('pending updates while payments are not collected', 'payment_behavior')
     payFirst(world, before, plan, how, asked)
     return
   }
@@ -43,7 +48,8 @@ export function carryOut(
   const changed = world.update('subscription', after.id, { latest_invoice: draft.id })
   world.emitChange('customer.subscription.updated', before, changed)
   world.emit('invoice.created', draft)
-  collect(world, finalize(world, draft.id), how)
+  if (changed.pause_collection) withhold(world, changed, draft)
+  else collect(world, finalize(world, draft.id), how)
 }
 
 /** Collects what the change costs; without success the subscription owes it. */
@@ -90,7 +96,7 @@ function payFirst(
   })
   world.emit('invoice.created', draft)
   const open = finalize(world, draft.id)
-  if (open.status === 'open' && open.collection_method === 'charge_automatically') {
+  if (open.status === 'open' && open.collection_method === 'charge_automatically' && !how.waits) {
     needMethod(world, open)
     attempt(world, open.id, { offSession: how.offSession, automatic: false, challenge: true })
   }
@@ -129,21 +135,25 @@ function patchOf(before: Subscription, after: Subscription): Partial<Subscriptio
 
 /** 23 hours, or the end of the trial or of the earliest period if that comes first. */
 function expiry(world: World, sub: Subscription): number {
-  const ends = sub.items.data.map((item) => item.current_period_end)
+  const paused = sub.status === 'paused'
+  const ends = paused ? [] : sub.items.data.map((item) => item.current_period_end)
   const trial = sub.status === 'trialing' && sub.trial_end !== null ? [sub.trial_end] : []
   return Math.min(world.at + 23 * HOUR, ...ends, ...trial)
 }
 
 /** The invoice of a waiting change was paid. */
 export function applyPending(world: World, sub: Subscription): void {
-  const { _update: update, ...rest } = sub
+  const { _update: update, ...held } = sub
   if (!update) return
   world.deadlines.clear('subscription.update_expires', sub.id)
+  const resumes = sub.status === 'paused' && update.patch.status === 'active'
+  const rest = resumes ? withoutPause(held) : held
   const after: Subscription = { ...rest, ...update.patch, pending_update: null }
   world.store.put('subscription', sub.id, after)
   planNext(world, after)
   world.emitChange('customer.subscription.updated', sub, after)
   if (sub.pending_update) world.emit('customer.subscription.pending_update_applied', after)
+  if (sub.pending_update && resumes) world.emit('customer.subscription.resumed', after)
   followChange(world, sub.id)
 }
 

@@ -50,19 +50,43 @@ describe('stripe sandbox: the balance of a customer', () => {
     assert.equal(of.data.length, 1)
   })
 
-  it('is not touched by a subscription that checkout collected whole', async () => {
-    const { stripe, control } = await bench(start)
-    const customer = await payer(stripe)
-    await stripe.customers.createBalanceTransaction(customer.id, { amount: -500, currency: 'usd' })
-    const session = await sessionFor(stripe, await plan(stripe), 1, {
-      mode: 'subscription',
-      customer: customer.id,
+  for (const [balance, due, ending] of [
+    [-500, 1500, 0],
+    [-2500, 0, -500],
+    [500, 2500, 0],
+  ] as const) {
+    it(`lowers or raises by ${balance} what a subscription's checkout collects`, async () => {
+      const { stripe, control } = await bench(start)
+      const customer = await payer(stripe)
+      await stripe.customers.createBalanceTransaction(customer.id, { amount: balance, currency: 'usd' })
+      const session = await sessionFor(stripe, await plan(stripe), 1, {
+        mode: 'subscription',
+        customer: customer.id,
+      })
+      assert.match(await (await fetch(session.url ?? '')).text(), new RegExp(`Due today.*\\$${due / 100}`))
+      const declined = await control('POST', `checkout/${session.id}/decline`)
+      assert.equal(declined.body['error'].code, 'card_declined')
+      assert.equal((await ledger(stripe, customer.id)).length, 1)
+      await control('POST', `checkout/${session.id}/pay`)
+      const done = await stripe.checkout.sessions.retrieve(session.id, { expand: ['invoice'] })
+      const invoice = done.invoice as Stripe.Invoice
+      assert.deepEqual([done.amount_total, done.payment_status, invoice.total], [2000, 'paid', 2000])
+      assert.deepEqual(
+        [
+          invoice.amount_due,
+          invoice.amount_paid,
+          invoice.status,
+          invoice.starting_balance,
+          invoice.ending_balance,
+        ],
+        [due, due, 'paid', balance, ending],
+      )
+      const entry = ['checkout_session_subscription_payment', ending - balance, ending]
+      assert.deepEqual((await ledger(stripe, customer.id))[0], entry)
+      const { body } = await control('GET', `oracle/${customer.id}`)
+      assert.equal(body['totals'].usd?.paid ?? 0, due)
     })
-    await control('POST', `checkout/${session.id}/pay`)
-    const done = await stripe.checkout.sessions.retrieve(session.id, { expand: ['invoice'] })
-    const invoice = done.invoice as Stripe.Invoice
-    assert.deepEqual([invoice.amount_due, invoice.amount_paid, invoice.ending_balance], [2000, 2000, -500])
-  })
+  }
 
   it('collects a debt with the next invoice', async () => {
     const { stripe } = await bench(start)
@@ -145,6 +169,10 @@ describe('stripe sandbox: the balance of a customer', () => {
       /same currency/,
     )
     assert.equal((await sessionFor(stripe, await pack(stripe, 500, 'eur'), 1, { customer })).currency, 'eur')
+    await assert.rejects(
+      stripe.customers.createBalanceTransaction(customer, { amount: -1, currency: 'eur' }),
+      { code: 'sandbox_not_simulated' },
+    )
     await stripe.subscriptions.cancel(sub.id)
     const made = await stripe.subscriptions.create(other)
     assert.deepEqual([made.status, made.currency], ['active', 'eur'])

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type Stripe from 'stripe'
-import { bench, closeAll, payer, plan, seconds, subscribed, types, type Bench } from './world.ts'
+import { bench, closeAll, payer, plan, receiver, seconds, subscribed, types, type Bench } from './world.ts'
 
 const start = '2027-04-01T00:00:00Z'
 /** April has thirty days, so a third of it is ten. */
@@ -162,6 +162,17 @@ describe('stripe sandbox: prorations', () => {
     assert.deepEqual([renewed.billing_reason, amounts(renewed)], ['subscription_cycle', [20_000]])
   })
 
+  it('does not give back later what a new cycle without prorations left', async () => {
+    const world = await running()
+    await world.to(third)
+    const reset = { billing_cycle_anchor: { type: 'now' as const }, proration_behavior: 'none' as const }
+    const anew = await change(world, world.pro, reset)
+    assert.deepEqual(amounts(await latest(world, anew)), [5000])
+    await world.to('2027-04-26T00:00:00Z')
+    const down = await change(world, world.basic, { proration_behavior: 'always_invoice' })
+    assert.deepEqual(amounts(await latest(world, down)), [-2500, 1000])
+  })
+
   it('keeps the anchor otherwise: a year to its next boundary, a month to its own', async () => {
     const world = await running('2027-01-01T00:00:00Z')
     const year = await plan(world.stripe, 'year', 36_500)
@@ -186,6 +197,10 @@ describe('stripe sandbox: prorations', () => {
     const options = { proration_behavior: 'always_invoice' as const, proration_date: seconds(third) }
     const after = await change(world, world.pro, options)
     assert.deepEqual(amounts(await latest(world, after)), [-1333, 3333])
+    // what was debited from a later date on is given back from then on only
+    const earlier = { ...options, proration_date: seconds('2027-04-06T00:00:00Z') }
+    const back = await change(world, world.basic, earlier)
+    assert.deepEqual(amounts(await latest(world, back)), [-3333, 1667])
     const outside = { proration_behavior: 'always_invoice' as const, proration_date: seconds(start) - 1 }
     await assert.rejects(change(world, world.basic, outside), { param: 'proration_date' })
   })
@@ -194,7 +209,10 @@ describe('stripe sandbox: prorations', () => {
     const world = await running()
     const { stripe, sub, item, pro } = world
     const year = await plan(stripe, 'year', 20_000)
+    const hook = await receiver()
+    await stripe.webhookEndpoints.create({ url: hook.url, enabled_events: ['invoice.created'] })
     await world.to(third)
+    await world.sandbox.deliverDue()
     const changes = [
       { items: [{ id: item, price: pro.id }], proration_behavior: 'always_invoice' as const },
       { items: [{ id: item, quantity: 7 }], proration_behavior: 'always_invoice' as const },
@@ -211,8 +229,10 @@ describe('stripe sandbox: prorations', () => {
     for (const subscription_details of changes) {
       const events = await types(stripe)
       const preview = await stripe.invoices.createPreview({ subscription: sub.id, subscription_details })
-      assert.deepEqual(await types(stripe), events)
+      const { body } = await world.control('GET', 'webhooks')
+      assert.deepEqual([await types(stripe), body['queue'].pending], [events, 0])
       const real = await latest(world, await stripe.subscriptions.update(sub.id, subscription_details))
+      await world.sandbox.deliverDue()
       assert.deepEqual(lines(preview), lines(real))
       assert.deepEqual(
         [preview.total, preview.amount_due, preview.starting_balance, preview.ending_balance],

@@ -1,6 +1,6 @@
 // Subscriptions: create, read, change, cancel, resume.
 import { announce, cancelNow, turnPeriod, warnTrial } from '../cycle.ts'
-import { invalid, missing, refused } from '../error.ts'
+import { invalid, missing } from '../error.ts'
 import { newestFirst, pageOf } from '../list.ts'
 import {
   any,
@@ -37,7 +37,8 @@ import {
   trialSettings,
 } from '../shape.ts'
 import { discardUpdate } from '../update-payment.ts'
-import { cancelAtOnce, changeSubscription, endPatch, resume } from '../subscription-change.ts'
+import { cancelAtOnce, changeSubscription, endPatch } from '../subscription-change.ts'
+import { collectAgain, pauseOnRequest, resume } from '../pause.ts'
 
 const cancellationDetails = hash({ comment: emptyable(str), feedback: emptyable(feedback) })
 const paymentSettings = hash({
@@ -160,6 +161,9 @@ export const subscription: Resource = {
         ...shape,
         items: list(itemChange),
         cancellation_details: cancellationDetails,
+        pause_collection: emptyable(
+          hash({ behavior: required(oneOf('keep_as_draft', 'mark_uncollectible', 'void')), resumes_at: int }),
+        ),
         proration_date: int,
         billing_cycle_anchor: anchorChange,
       },
@@ -193,12 +197,34 @@ export const subscription: Resource = {
     route(
       'POST',
       '/v1/subscriptions/:id/resume',
-      { billing_cycle_anchor: any, proration_behavior: any, payment_behavior: behavior },
-      ({ world, ids: [id = ''] }) => {
-        const sub = world.need('subscription', id)
-        if (sub.status !== 'paused') throw refused('Only paused subscriptions can be resumed.')
-        return resume(world, sub)
+      {
+        billing_cycle_anchor: anchorChange,
+        proration_behavior: prorationBehavior,
+        payment_behavior: oneOf('resume_on_payment_attempt', 'resume_on_payment_success'),
       },
+      ({ world, ids: [id = ''], params }) =>
+        resume(world, world.need('subscription', id), {
+          anchor: params.billing_cycle_anchor?.type ?? 'now',
+          behavior: params.proration_behavior ?? 'create_prorations',
+          payment: params.payment_behavior ?? 'resume_on_payment_attempt',
+        }),
+    ),
+    route(
+      'POST',
+      '/v1/subscriptions/:id/pause',
+      {
+        type: oneOf('subscription'),
+        invoicing_behavior: oneOf('invoice', 'pending_invoice_item'),
+        bill_for: hash({
+          unused_time_from: hash({ type: required(oneOf('now', 'item_current_period_start', 'none')) }),
+          outstanding_usage_through: any,
+        }),
+      },
+      ({ world, ids: [id = ''], params }) =>
+        pauseOnRequest(world, id, {
+          unusedFrom: params.bill_for?.unused_time_from?.type ?? 'now',
+          invoices: params.invoicing_behavior === 'invoice',
+        }),
     ),
     route(
       'GET',
@@ -218,6 +244,7 @@ export const subscription: Resource = {
     'subscription.expire': expireIncomplete,
     'discount.end': endDiscount,
     'subscription.update_expires': discardUpdate,
+    'subscription.collect_again': collectAgain,
   },
 }
 

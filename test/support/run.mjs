@@ -1,0 +1,60 @@
+/**
+ * `npm test`: every test file, in as many mocha processes as there are processors, each with a Postgres and a Temporal
+ * server of its own. Most tests wait for something that happens elsewhere, so one process would leave the rest idle.
+ * Arguments are mocha's: `npm test -- --grep refund`. Its last line, which scripts read, is `N passed, N failed`.
+ */
+import { spawn } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { createRequire } from 'node:module'
+import { createInterface } from 'node:readline'
+
+const MOCHA = createRequire(import.meta.url).resolve('mocha/bin/mocha.js')
+const COUNTS = /^(\d+) passed, (\d+) failed$/
+
+const files = readdirSync('test', { recursive: true })
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => `test/${name}`)
+  .sort(slowestFirst)
+const shards = Array.from({ length: Math.max(1, Math.min(availableParallelism(), 4)) }, () => [])
+for (const [index, file] of files.entries()) shards[index % shards.length].push(file)
+
+const results = await Promise.all(shards.filter((shard) => shard.length > 0).map(run))
+const sum = (what) => results.reduce((total, result) => total + result[what], 0)
+console.log(`${sum('passed')} passed, ${sum('failed')} failed`)
+process.exitCode = results.some(({ failed }) => failed > 0) ? 1 : 0
+
+/** Those that start the whole product take longest; among them, whoever has the most to say. */
+function slowestFirst(a, b) {
+  return weightOf(b) - weightOf(a) || (a < b ? -1 : 1)
+}
+
+function weightOf(file) {
+  const text = readFileSync(file, 'utf8')
+  return text.length * (text.includes('startStack') ? 100 : 1)
+}
+
+/** Runs some files. What they print comes a suite at a time, so that two processes do not talk at once. */
+async function run(some) {
+  const child = spawn(process.execPath, [MOCHA, ...process.argv.slice(2), ...some], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) },
+  })
+  const ended = new Promise((resolve) => child.once('close', resolve))
+  const counts = { passed: 0, failed: 0 }
+  let said = ''
+  for await (const line of createInterface({ input: child.stdout })) {
+    const [, passed, failed] = COUNTS.exec(line) ?? []
+    if (passed !== undefined) Object.assign(counts, { passed: Number(passed), failed: Number(failed) })
+    else said += `${line}\n`
+    if (line === '') {
+      process.stdout.write(said)
+      said = ''
+    }
+  }
+  process.stdout.write(said)
+  const code = await ended
+  // one that ended before it could count has failed
+  if (code !== 0 && counts.failed === 0) counts.failed = 1
+  return counts
+}
