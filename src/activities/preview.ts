@@ -5,7 +5,13 @@ import type { Pool } from '../store/connect.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { Operation, PreviewInput } from '../workflows/message.ts'
-import { foreseeCancel, foreseeChange, foreseeResume, foreseeWithdrawal } from './change.ts'
+import {
+  foreseeCancel,
+  foreseeChange,
+  foreseeResume,
+  foreseeWithdrawal,
+  type Seer,
+} from './change-preview.ts'
 import { foreseeCheckout } from './checkout.ts'
 import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
 import { translated } from './translate.ts'
@@ -14,6 +20,8 @@ export interface PreviewDeps {
   pool: Pool
   gateway: Gateway
   changes: ChangeGateway
+  /** how a pass of a subscription's workflow observes */
+  look: Seer['look']
 }
 
 /** Observes and decides as acting does, and says what the decision says. */

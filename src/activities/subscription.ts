@@ -7,7 +7,7 @@ import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
-import { type Pool, transaction } from '../store/connect.ts'
+import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
@@ -85,42 +85,7 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
 
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
     async applySubscription(input: { plan: SubscriptionPlan; events: string[] }): Promise<{ role: string }> {
-      // a workflow that began under an earlier version says nothing of settlements
-      const { payments, entitlements, grants, mirror, ...more } = input.plan as KeptPlan
-      const { settlements = [], cuts = [], notices = [] } = more
-      const { role, due } = await transaction(pool, async (client) => {
-        await lockWallet(client, mirror.account)
-        for (const payment of payments) {
-          await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
-        }
-        await writeEntitlements(client, mirror.account, mirror.id, entitlements)
-        await cutEntitlements(client, cuts)
-        await writeSettlements(client, mirror.account, mirror.id, settlements)
-        for (const step of grants) {
-          const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
-          await markGranted(client, step.key, occurredAt)
-        }
-        const { role, changed } = await keepMirror(client, mirror)
-        if (changed !== undefined) {
-          await recordAudit(client, {
-            account: mirror.account,
-            actor: 'system',
-            action: 'subscription',
-            subject: mirror.id,
-            reasonCode: 'observed',
-            detail: changed,
-          })
-        }
-        for (const notice of notices) await writeNotice(client, notice)
-        await settle(client, input.events)
-        await forgetStray(client, mirror.id)
-        // whichever run raised it: what was wrong is right again
-        if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
-        const due = isPaidFor(mirror.status)
-          ? []
-          : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
-        return { role, due }
-      })
+      const { role, due } = await transaction(pool, (client) => applyPlan(client, input.plan, input.events))
       // Free plans are there again. After the commit, and whoever repeats this wakes them once more.
       for (const owner of due) await wakeOwner(reach, owner, { reason: 'paid_ended' })
       return { role }
@@ -149,6 +114,51 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
       )
     },
   })
+}
+
+/**
+ * Carries out a plan inside the caller's transaction.
+ * @returns the role it has, and the free plans that are due because nothing is paid for any more: wake them
+ */
+export async function applyPlan(
+  client: Client,
+  plan: SubscriptionPlan,
+  events: string[],
+): Promise<{ role: string; due: string[] }> {
+  // a workflow that began under an earlier version says nothing of settlements
+  const { payments, entitlements, grants, mirror, ...more } = plan as KeptPlan
+  const { settlements = [], cuts = [], notices = [] } = more
+  await lockWallet(client, mirror.account)
+  for (const payment of payments) {
+    await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
+  }
+  await writeEntitlements(client, mirror.account, mirror.id, entitlements)
+  await cutEntitlements(client, cuts)
+  await writeSettlements(client, mirror.account, mirror.id, settlements)
+  for (const step of grants) {
+    const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
+    await markGranted(client, step.key, occurredAt)
+  }
+  const { role, changed } = await keepMirror(client, mirror)
+  if (changed !== undefined) {
+    await recordAudit(client, {
+      account: mirror.account,
+      actor: 'system',
+      action: 'subscription',
+      subject: mirror.id,
+      reasonCode: 'observed',
+      detail: changed,
+    })
+  }
+  for (const notice of notices) await writeNotice(client, notice)
+  await settle(client, events)
+  await forgetStray(client, mirror.id)
+  // whichever run raised it: what was wrong is right again
+  if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
+  const due = isPaidFor(mirror.status)
+    ? []
+    : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
+  return { role, due }
 }
 
 /** A plan as it may come from a workflow that was made with an earlier version of this program. */
