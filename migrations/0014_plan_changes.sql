@@ -28,7 +28,8 @@ alter table subscription
 comment on column subscription.pending_change is
   'what Stripe changes by itself: at the end of the period, or when an invoice is paid; as Stripe says it';
 
--- As before, but that a null p_carry succeeds nothing: the lot of a proration stands beside its period's.
+-- As before, but that a null p_carry succeeds nothing: the lot of a proration stands beside its period's; and that a lot
+-- of kind `adjustment` is posted as one.
 create or replace function ledger_grant(
   p_account text, p_key text, p_hash text, p_kind text, p_amount numeric, p_expires_at timestamptz,
   p_priority smallint, p_subscription text, p_period_start timestamptz, p_payment text, p_from text,
@@ -44,6 +45,7 @@ declare
   v_carry numeric := p_carry; -- what may still live on
   v_kept numeric;
   v_aside numeric;
+  v_posted text := case p_kind when 'adjustment' then 'adjustment' else 'grant' end;
   l record;
 begin
   perform ledger_check_amount(p_amount);
@@ -97,14 +99,14 @@ begin
   w.balance := w.balance + p_amount;
   w.debt := w.debt - v_repaid;
   w.touched_at := v_now;
-  id := posting_id(p_account, w.seq, 'grant');
+  id := posting_id(p_account, w.seq, v_posted);
   insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash,
                        actor, reason_code, lot_ids, lot_amounts, source, occurred_at)
-  values (p_account, w.seq, 'grant', p_from, p_account, p_amount, w.balance, p_key, p_hash, p_actor, p_reason,
+  values (p_account, w.seq, v_posted, p_from, p_account, p_amount, w.balance, p_key, p_hash, p_actor, p_reason,
           case when v_repaid > 0 then array[lot_id, lot_id] else array[lot_id] end,
           case when v_repaid > 0 then array[p_amount, -v_repaid] else array[p_amount] end, p_source, v_now);
   insert into audit_log (account_id, actor, action, subject, reason_code, detail, occurred_at)
-  values (p_account, p_actor, 'grant', id, p_reason, p_source, v_now);
+  values (p_account, p_actor, v_posted, id, p_reason, p_source, v_now);
   if p_metadata is not null then insert into note (subject, account_id, metadata) values (id, p_account, p_metadata); end if;
   outcome := 'granted'; amount := p_amount; balance_after := w.balance; occurred_at := v_now;
   if p_expires_at <= v_now and p_amount > v_repaid then -- a payment that comes this late has been lapsing already

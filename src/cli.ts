@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { Listr } from 'listr2'
 import { planCatalog, readCatalog, stepsInStripe, takeStep, writeDown } from './activities/catalog.ts'
+import { addNoticeCommands } from './cli-notice.ts'
 import { type Config, readConfig } from './config.ts'
 import { inWords, termsInWords } from './domain/catalog-words.ts'
 import { INVARIANTS, violations } from './ledger/invariant.ts'
@@ -135,6 +136,8 @@ program
         say(`${lastAt.toISOString()}  ${standing}  ${kind}  ${id}${named === null ? '' : `  names ${named}`}`)
     }),
   )
+
+addNoticeCommands(program, { withPool, say, product: () => readConfig().productName })
 
 const catalog = program.command('catalog').description('plans, prices and packs')
 catalog

@@ -10,6 +10,7 @@ import {
   Worker,
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
+import { createApprovalActivities } from './activities/approval.ts'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createChangeActivities } from './activities/change.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
@@ -21,12 +22,14 @@ import { createNotifyActivities } from './activities/notify.ts'
 import { createPreviewActivities } from './activities/preview.ts'
 import { createPurchaseActivities } from './activities/purchase.ts'
 import { createSubscriptionActivities } from './activities/subscription.ts'
+import { createTopUpActivities } from './activities/top-up.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { createChangeGateway } from './stripe/change.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
+import { createPaymentGateway } from './stripe/payment.ts'
 import { createPriceGateway } from './stripe/price.ts'
 import { createPurchaseGateway } from './stripe/purchase.ts'
 import { ATTRIBUTE } from './workflows/message.ts'
@@ -103,6 +106,8 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
         ...createPurchaseActivities({ pool, purchases }),
+        ...createTopUpActivities({ pool, payments: createPaymentGateway(stripeApi), purchases, reach }),
+        ...createApprovalActivities({ pool, gateway, changes, reach }),
         ...createCustomerActivities({ pool, gateway }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),

@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { findKeyHolder } from '../src/store/api-key.ts'
 import { raiseAlert } from '../src/store/alert.ts'
 import { noteStray } from '../src/store/stray.ts'
+import { openAccount } from './support/ledger.ts'
+import { alertsOf, deliveryOf, tell } from './support/outbox.ts'
 import { createDatabase, type TestDatabase } from './support/postgres.ts'
 
 const PROGRAM = fileURLToPath(new URL('../bin/perennial.mjs', import.meta.url))
@@ -71,5 +73,27 @@ describe('the perennial command', function () {
     const again = await run('alert', 'close', 'catalog_drift', 'tier_1.month.v1')
     assert.equal(again.code, 1)
     assert.match(again.err, /no alert catalog_drift about tier_1.month.v1 is open/)
+  })
+
+  it('shows what was told and its e-mail, and sends a mail in doubt once more', async () => {
+    const account = await openAccount(database)
+    const notice = await tell(database, account)
+    const { id } = await deliveryOf(database, notice)
+    await database.owner.query(
+      `update notice_delivery set state = 'in_doubt', finished_at = now(), detail = 'ECONNECTION' where id = $1`,
+      [id],
+    )
+    await raiseAlert(database.pool, 'notice_in_doubt', id, 'ECONNECTION')
+    assert.match(
+      (await run('notice', 'list', '--account', account)).out,
+      new RegExp(`^${notice}.*balance_low`),
+    )
+    assert.match((await run('notice', 'list', '--state', 'in_doubt')).out, new RegExp(`^${id}.*ECONNECTION`))
+    assert.match((await run('notice', 'preview', notice)).out, /^Subject: You are running low on credits/)
+    const shown = await run('notice', 'show', notice)
+    assert.ok(shown.out.includes(`"account": "${account}"`) && shown.out.includes(id))
+    assert.equal((await run('notice', 'resend', id)).code, 0)
+    assert.deepEqual([(await deliveryOf(database, notice)).state, await alertsOf(database)], ['pending', []])
+    assert.match((await run('notice', 'resend', 'dlv_0')).err, /there is no delivery dlv_0/)
   })
 })

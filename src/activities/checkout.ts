@@ -151,6 +151,6 @@ export async function foreseeCheckout(
   return foresightOf(at, decision)
 }
 
-async function reckonsTax(pool: Pool): Promise<boolean> {
+export async function reckonsTax(pool: Pool): Promise<boolean> {
   return (await catalogInForce(pool))?.automaticTax ?? false
 }

@@ -1,5 +1,6 @@
 /** Duties: send again what nobody took, start a workflow for whatever is alive and has none, forget what is over. */
 import { heartbeat, log } from '@temporalio/activity'
+import { workflowId } from '../domain/id.ts'
 import { findAccount } from '../store/account.ts'
 import { pendingCommands } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
@@ -7,6 +8,7 @@ import { ownersWithDeadline, recorded } from '../store/duty.ts'
 import { dueEvents, markSignalled } from '../store/inbox.ts'
 import { noteStray } from '../store/stray.ts'
 import { forgetCommands, forgetDutyRuns, forgetNotices } from '../store/retention.ts'
+import { lowAccounts } from '../store/top-up.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { adoptOwner, type Reach, sendCommand, wakeOwner } from '../workflows/owner.ts'
 import { translated } from './translate.ts'
@@ -50,7 +52,17 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
           })
           heartbeat()
         }
-        return { events: events.length, commands: commands.length, failed }
+        // whoever is low and was not woken, or whose wake was lost
+        let low = 0
+        for (let page = await lowAccounts(pool, '', PAGE); page.length > 0; ) {
+          for (const account of page) {
+            await wakeOwner(reach, workflowId.topUp(account), { reason: 'sweep' })
+            heartbeat()
+          }
+          low += page.length
+          page = await lowAccounts(pool, page.at(-1) ?? '', PAGE)
+        }
+        return { events: events.length, commands: commands.length, failed, low }
       }),
 
     /** Starts a workflow for every live subscription and open checkout that has none; those that run do not notice. */

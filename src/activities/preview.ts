@@ -5,6 +5,7 @@ import type { Pool } from '../store/connect.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { Operation, PreviewInput } from '../workflows/message.ts'
+import { foreseeDecision } from './approval.ts'
 import {
   foreseeCancel,
   foreseeChange,
@@ -30,6 +31,8 @@ export type Foresee = (deps: PreviewDeps, asked: PreviewInput) => Promise<Foresi
 const FORESEE: Record<Operation, Foresee> = {
   open: (deps, asked) => (isFree(asked.subject) ? foreseeEnrolment : foreseeCheckout)(deps, asked),
   cancel: (deps, asked) => (isFree(asked.subject) ? foreseeCancelFree : foreseeCancel)(deps, asked),
+  approve: foreseeDecision,
+  reject: foreseeDecision,
   change: foreseeChange,
   resume: foreseeResume,
   withdraw: foreseeWithdrawal,

@@ -1,10 +1,11 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import type { Instant } from '../domain/calendar.ts'
-import { isPaidFor } from '../domain/status.ts'
-import type { InvoiceFacts, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
+import { hasEnded, isPaidFor } from '../domain/status.ts'
+import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
+import { requestApproval } from '../store/approval.ts'
 import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
@@ -18,7 +19,8 @@ import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
 import type { Gateway } from '../stripe/gateway.ts'
-import { postingKey } from '../domain/id.ts'
+import { SYSTEM } from '../domain/approval.ts'
+import { approvalKey, postingKey, workflowId } from '../domain/id.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { grantOf } from './change.ts'
 import { grantAndTell } from './granted.ts'
@@ -84,11 +86,16 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
     },
 
     /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
-    async applySubscription(input: { plan: SubscriptionPlan; events: string[] }): Promise<{ role: string }> {
-      const { role, due } = await transaction(pool, (client) => applyPlan(client, input.plan, input.events))
-      // Free plans are there again. After the commit, and whoever repeats this wakes them once more.
-      for (const owner of due) await wakeOwner(reach, owner, { reason: 'paid_ended' })
-      return { role }
+    async applySubscription(input: {
+      plan: SubscriptionPlan
+      events: string[]
+    }): Promise<{ role: string; settled: boolean }> {
+      const { role, settled, owners } = await transaction(pool, (client) =>
+        applyPlan(client, input.plan, input.events),
+      )
+      // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
+      for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
+      return { role, settled }
     },
 
     /** What it told of is none of ours: written down, and done with. */
@@ -118,13 +125,13 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
 
 /**
  * Carries out a plan inside the caller's transaction.
- * @returns the role it has, and the free plans that are due because nothing is paid for any more: wake them
+ * @returns the role it has, whether that is settled, and the workflows that have something to do now: wake them
  */
 export async function applyPlan(
   client: Client,
   plan: SubscriptionPlan,
   events: string[],
-): Promise<{ role: string; due: string[] }> {
+): Promise<{ role: string; settled: boolean; owners: string[] }> {
   // a workflow that began under an earlier version says nothing of settlements
   const { payments, entitlements, grants, mirror, ...more } = plan as KeptPlan
   const { settlements = [], cuts = [], notices = [] } = more
@@ -139,7 +146,7 @@ export async function applyPlan(
     const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
     await markGranted(client, step.key, occurredAt)
   }
-  const { role, changed } = await keepMirror(client, mirror)
+  const { role, unsettled, changed } = await keepMirror(client, mirror)
   if (changed !== undefined) {
     await recordAudit(client, {
       account: mirror.account,
@@ -154,11 +161,26 @@ export async function applyPlan(
   await settle(client, events)
   await forgetStray(client, mirror.id)
   // whichever run raised it: what was wrong is right again
-  if (mirror.attention === null) await resolveAlert(client, 'needs_attention', mirror.id)
-  const due = isPaidFor(mirror.status)
+  if (mirror.attention === null && !unsettled) await resolveAlert(client, 'needs_attention', mirror.id)
+  // free plans are there again
+  const owners = isPaidFor(mirror.status)
     ? []
     : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
-  return { role, due }
+  if (unsettled && !hasEnded(mirror.status)) owners.push(...(await askAboutDuplicate(client, mirror)))
+  return { role, settled: !unsettled, owners }
+}
+
+/** Asks a person about a second live subscription, once. @returns the new workflow that waits for the answer */
+async function askAboutDuplicate(client: Client, { id, account, plan, group }: Mirror): Promise<string[]> {
+  const asked = await requestApproval(client, {
+    kind: 'duplicate_subscription',
+    account,
+    plan: { subscription: id, plan, planGroup: group },
+    key: approvalKey.duplicateSubscription(id),
+    requestedBy: SYSTEM,
+    reasonCode: 'duplicate_subscription',
+  })
+  return asked.isNew ? [workflowId.approval(asked.id)] : []
 }
 
 /** A plan as it may come from a workflow that was made with an earlier version of this program. */

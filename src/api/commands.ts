@@ -70,7 +70,7 @@ export async function carryOut(
 ): Promise<Outcome | undefined> {
   if (command.answer !== undefined) return command.answer
   const { id, owner, operation } = command
-  if (owner === null || operation === 'create') throw new Error(`no workflow carries out ${operation}`)
+  if (owner === null) throw new Error(`no workflow carries out ${operation}`)
   request.trace['workflow'] = owner
   if (reach === undefined) return undefined
   try {
@@ -89,13 +89,16 @@ export function sendPending(reply: FastifyReply, command: Command): FastifyReply
   return reply.code(202).header('Location', `/v1/commands/${command.id}`).send(viewOf(command))
 }
 
+/** What the ids in a command's input are of, the closest first. */
+const SUBJECTS = ['subscription', 'purchase', 'approval', 'account']
+
 function viewOf(command: Command): z.infer<typeof commandView> {
   return {
     id: command.id,
     object: 'command',
     operation: command.operation,
     state: command.answer?.state ?? 'pending',
-    subject: command.input['subscription'] ?? command.input['purchase'] ?? command.input['account'] ?? null,
+    subject: SUBJECTS.map((name) => command.input[name]).find((id) => id !== undefined) ?? null,
     status_code: command.answer?.statusCode ?? null,
     result: command.answer?.result ?? null,
     created_at: command.createdAt.toISOString(),

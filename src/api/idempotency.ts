@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
-import type { Foresight } from '../domain/effect.ts'
+import type { Foresight, PlannedDate } from '../domain/effect.ts'
 import { idFrom } from '../domain/id.ts'
 import { type Command, type CommandInput, finishCommand, insertCommand, isOwned } from '../store/command.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
@@ -60,8 +60,9 @@ export interface Once extends Pick<CommandInput, 'scope' | 'operation' | 'conten
   /**
    * For the first request of the key only, in the transaction that takes it. A Refusal takes nothing: the key stays
    * free, so that the same request may succeed later.
+   * @returns what dates it made, for a preview
    */
-  begin(client: Client, command: Command): Promise<void>
+  begin(client: Client, command: Command): Promise<PlannedDate[] | void>
   /** The good answer, of the rows as they are when it is first given and of what the workflow answered. */
   view(database: Queryable, command: Command, result: Record<string, unknown>): Promise<object>
 }
@@ -78,7 +79,9 @@ export async function answerOnce(
   once: Once,
 ): Promise<FastifyReply> {
   if (isDryRun(request)) {
-    return sendPreview(reply, await foresee(deps, request, once))
+    // what it makes has an id only then
+    const minted = once.status === 201 ? Object.values(once.input) : []
+    return sendPreview(reply, await foresee(deps, request, once), minted)
   }
   const { scope, operation, content, owner, input, status } = once
   const viewed = async (database: Queryable, command: Command, result: Record<string, unknown>) => {
@@ -132,8 +135,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
     account: accountOf(claim) ?? scope,
     async act(client) {
       const { command } = await insertCommand(client, claim)
-      await once.begin(client, command)
-      return []
+      return (await once.begin(client, command)) ?? []
     },
     refusalLeaves: 'nothing',
   })

@@ -147,9 +147,12 @@ export function orPreview<T extends Record<number, z.ZodType>>(good: T): T {
   return { ...good, 200: z.union([own, previewView]).meta({ examples }) }
 }
 
-/** Answers what a command would do. */
-export function sendPreview(reply: FastifyReply, foresight: Foresight): FastifyReply {
-  return reply.code(200).send(viewOf(operationOf(reply.request), foresight))
+/**
+ * Answers what a command would do.
+ * @param minted ids that were made for it and are no more: null in the answer
+ */
+export function sendPreview(reply: FastifyReply, foresight: Foresight, minted: string[] = []): FastifyReply {
+  return reply.code(200).send(viewOf(operationOf(reply.request), foresight, minted))
 }
 
 /** Refusals of a request that is not well formed, which no state of things would make right. */
@@ -221,7 +224,7 @@ export async function askWorkflow(
   })
 }
 
-function viewOf(operation: string, { at, refusal, effects, balance }: Foresight): View {
+function viewOf(operation: string, { at, refusal, effects, balance }: Foresight, minted: string[]): View {
   const { postings, stripe, notices, dates } = effects
   return {
     object: 'preview',
@@ -242,11 +245,20 @@ function viewOf(operation: string, { at, refusal, effects, balance }: Foresight)
         lots: lots.map(expiring),
       })),
       stripe,
-      notices: notices.map(({ kind, data }) => ({ kind, type: NOTICES[kind].event, data: dataView(data) })),
+      notices: notices.map(({ kind, data }) => ({
+        kind,
+        type: NOTICES[kind].event,
+        data: without(minted, dataView(data)),
+      })),
       dates,
     },
     balance: balance && { ...balance, lots: balance.lots.map(expiring) },
   }
+}
+
+function without(minted: string[], data: Record<string, string | null>): Record<string, string | null> {
+  const known = (value: string | null) => (value !== null && minted.includes(value) ? null : value)
+  return Object.fromEntries(Object.entries(data).map(([name, value]) => [name, known(value)]))
 }
 
 function expiring<T extends { expiresAt: string | null }>({ expiresAt, ...same }: T) {

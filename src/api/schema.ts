@@ -114,10 +114,12 @@ export const EXAMPLE = {
   spend: 'spd_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_2',
   posting: 'pst_9f1c6b0e3d5a47c2b8e4d7a1f0c3b256_3',
   lot: 'lot_5e2a7c9d1b3f4860a4d6e8f0b2c49175',
+  approval: 'apr_7b3c1f9e5d2a4860b8c4e6d0f2a19375',
   notice: 'ntc_5d0c8e2f7b1a4396c4e8d2b6f0a19753',
   delivery: 'dlv_7a3e9b5d1c8f4260e5a7d3b9f1c06824',
   endpoint: 'we_2c6a0e4f8b1d4537a9c3e7f5b2d08614',
   actor: 'key_0f3a9c1e5b7d2468',
+  otherActor: 'key_8d2e6b4f0a1c3957',
   at: '2026-11-23T10:00:00.000Z',
   later: '2026-12-23T10:00:00.000Z',
 } as const

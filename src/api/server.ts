@@ -11,7 +11,9 @@ import {
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { $ZodType } from 'zod/v4/core'
 import { accountRoutes } from './accounts.ts'
+import { adjustmentRoutes } from './adjustments.ts'
 import type { Api, ApiDeps } from './api.ts'
+import { approvalRoutes } from './approvals.ts'
 import { authenticate } from './auth.ts'
 import { BODY_LIMIT_BYTES, readJsonBodies, refuseUnkeepableText } from './body.ts'
 import { catalogRoutes } from './catalog.ts'
@@ -30,6 +32,8 @@ import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
 import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
+import { topUpRoutes } from './top-up.ts'
+import { watchTopUps } from './top-up-watch.ts'
 import { webhookEndpointRoutes } from './webhook-endpoints.ts'
 import { webhookRoutes } from './webhooks.ts'
 
@@ -129,13 +133,18 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   await describeApi(app)
   accountRoutes(app, deps)
   ledgerRoutes(app, deps)
-  spendRoutes(app, deps)
+  const watch = watchTopUps(deps)
+  app.addHook('onClose', () => watch.close())
+  spendRoutes(app, deps, watch)
   holdRoutes(app, deps)
   grantRoutes(app, deps)
+  adjustmentRoutes(app, deps)
+  approvalRoutes(app, deps)
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
   subscriptionChangeRoutes(app, deps)
   purchaseRoutes(app, deps)
+  topUpRoutes(app, deps, watch)
   commandRoutes(app, deps)
   noticeRoutes(app, deps)
   webhookEndpointRoutes(app, deps)

@@ -1,6 +1,7 @@
 /** /v1/spends and spending: what was used, and giving it back. */
 import { z } from 'zod'
 import { parseCredits } from '../domain/credits.ts'
+import { Refusal } from '../domain/error.ts'
 import { spendNamed } from '../domain/id.ts'
 import { readSpend, reverseSpend, type SpendView } from '../ledger/reversal.ts'
 import { spend } from '../ledger/spend.ts'
@@ -23,6 +24,7 @@ import {
   overdraftInput,
   reasonInput,
 } from './schema.ts'
+import type { TopUpWatch } from './top-up-watch.ts'
 
 const spendInput = z
   .strictObject({
@@ -112,7 +114,7 @@ const reversalView = z
   })
 
 /** Registers the routes. */
-export function spendRoutes(app: Api, { pool }: ApiDeps): void {
+export function spendRoutes(app: Api, { pool }: ApiDeps, watch: TopUpWatch): void {
   // spends that wait in this process at the same moment share a round trip
   const queue = new SpendQueue(pool)
 
@@ -156,7 +158,12 @@ export function spendRoutes(app: Api, { pool }: ApiDeps): void {
           },
         })
       }
-      const { replayed, ...result } = await queue.spend(input)
+      const { replayed, ...result } = await queue.spend(input).catch((error: unknown) => {
+        if (error instanceof Refusal && error.code === 'insufficient_credits')
+          watch.seen(input.account, String(error.data['available']))
+        throw error
+      })
+      watch.seen(input.account, result.balance)
       markReplayed(reply, replayed)
       return result
     },

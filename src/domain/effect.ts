@@ -19,7 +19,7 @@ export interface PlannedDraw {
 }
 
 export interface PlannedPosting {
-  kind: 'grant' | 'spend' | 'capture' | 'reversal' | 'lapse'
+  kind: 'grant' | 'spend' | 'capture' | 'reversal' | 'adjustment' | 'lapse'
   /** what it does to the balance */
   amount: string
   balanceAfter: string
@@ -39,6 +39,7 @@ export interface PlannedCall {
 
 /** What a date of a command is about; each part adds its own. */
 export const DATES = [
+  'approval_expires',
   'checkout_expires',
   'credits_next',
   'hold_lapses',

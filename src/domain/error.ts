@@ -32,6 +32,7 @@ export type RefusalCode =
   | 'insufficient_credits'
   | 'notice_not_found'
   | 'pack_not_found'
+  | 'payment_method_missing'
   | 'payment_overdue'
   | 'pending_change_not_found'
   | 'plan_group_differs'
@@ -51,6 +52,7 @@ export type RefusalCode =
   | 'subscription_exists'
   | 'subscription_not_found'
   | 'subscription_not_started'
+  | 'top_up_not_found'
   | 'subscription_paused'
   | 'subscription_trialing'
 

@@ -4,7 +4,10 @@
  */
 
 /** An id of ours: a prefix that tells the kind and 32 hexadecimal digits of a UUID minted by the caller. */
-export function idFrom(prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'we' | 'apr', uuid: string): string {
+export function idFrom(
+  prefix: 'acc' | 'ord' | 'cmd' | 'key' | 'free' | 'we' | 'apr' | 'top',
+  uuid: string,
+): string {
   return `${prefix}_${uuid.replaceAll('-', '')}`
 }
 
@@ -22,6 +25,8 @@ export const postingKey = {
   freeMonth: (group: string, index: number) => `free:${group}:${index}`,
   /** What was paid for an order of packs. */
   purchase: (order: string) => `purchase:${order}`,
+  /** What an automatic top-up was paid with. */
+  topUp: (payment: string) => `top_up:${payment}`,
   /** A spend under the caller's Idempotency-Key. */
   spend: (callerKey: string) => `spend:${callerKey}`,
   /** A capture of whichever hold, under the caller's Idempotency-Key. */
@@ -99,6 +104,8 @@ export const stripeKey = {
   step: (step: string, command: string) => `perennial:${step}:${command}`,
   /** The hosted page of an order, closed. */
   expire: (session: string) => `perennial:expire:${session}`,
+  /** One attempt of an automatic top-up, as they are counted here before Stripe is asked. */
+  topUp: (account: string, ordinal: number) => `perennial:top_up:${account}:${ordinal}`,
 } as const
 
 /** What a price is found by, here and in Stripe. The version is in it: new terms are a new price, the old one stays. */
@@ -134,6 +141,7 @@ export const productId = {
 export const workflowId = {
   subscription: (subscription: string) => subscription,
   checkout: (order: string) => `checkout/${order}`,
+  topUp: (account: string) => `topup/${account}`,
   approval: (approval: string) => `approval/${approval}`,
   customer: (customer: string) => `customer/${customer}`,
   /** Another task queue is another installation in the same namespace: it has duties of its own. */
@@ -156,6 +164,16 @@ export function orderOf(owner: string): string | undefined {
 /** The approval that an approval workflow's id names, if it is one. */
 export function approvalOf(owner: string): string | undefined {
   return owner.startsWith('approval/') ? owner.slice('approval/'.length) : undefined
+}
+
+/** The order by which the customer pays himself what a top-up could not charge: one an attempt. */
+export function orderOfTopUp(attempt: string): string {
+  return attempt.replace(/^top_/, 'ord_')
+}
+
+/** The account that a top-up workflow's id names, if it is one. */
+export function toppedUp(owner: string): string | undefined {
+  return owner.startsWith('topup/') ? owner.slice('topup/'.length) : undefined
 }
 
 /** The customer in Stripe that a customer workflow's id names, if it is one. */

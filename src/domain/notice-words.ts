@@ -140,6 +140,7 @@ const STOPPED: Record<NoticeData['top_up_stopped']['reason'], string> = {
   declines: 'Your card was declined several times, so we stopped buying credits automatically.',
   monthly_cap: 'This month’s limit is reached, so no more credits are bought automatically until next month.',
   no_payment_method: 'There is no card to charge, so we stopped buying credits automatically.',
+  pack_not_on_sale: 'What was to be bought is no longer sold, so we stopped buying credits automatically.',
 }
 
 /** What a notice says, in words. */

@@ -87,7 +87,10 @@ export interface NoticeData {
     /** where the card can be changed */
     updateUrl: string | null
   }
-  top_up_stopped: { reason: 'declines' | 'monthly_cap' | 'no_payment_method'; updateUrl: string | null }
+  top_up_stopped: {
+    reason: 'declines' | 'monthly_cap' | 'no_payment_method' | 'pack_not_on_sale'
+    updateUrl: string | null
+  }
   balance_low: { available: string; threshold: string }
   approval_requested: {
     approval: string

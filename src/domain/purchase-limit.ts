@@ -1,6 +1,7 @@
 /** Whether an order of packs may be placed: what it costs, within the limits of the catalogue in force. Pure. */
 import type { PurchaseLimits } from './catalog.ts'
 import { Exact, formatCredits } from './credits.ts'
+import type { RefusalFacts } from './effect.ts'
 import type { RefusalCode } from './error.ts'
 import type { PackTerms } from './plan.ts'
 
@@ -21,12 +22,6 @@ export interface OrderCommand {
   quantity: number
 }
 
-export interface Refused {
-  code: RefusalCode
-  detail: string
-  data: Record<string, unknown>
-}
-
 /** What an order is for. */
 export interface OrderedPack {
   terms: PackTerms
@@ -40,7 +35,7 @@ export interface OrderedPack {
 export function decideOrder(
   { terms, limits, day, hour }: OrderObservation,
   { quantity }: OrderCommand,
-): { refused: Refused } | { order: OrderedPack } {
+): { refused: RefusalFacts } | { order: OrderedPack } {
   const refused = (code: RefusalCode, detail: string, data = {}) => ({ refused: { code, detail, data } })
   if (terms === undefined || limits === undefined) {
     return refused('pack_not_found', 'no such pack is on sale')

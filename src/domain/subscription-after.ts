@@ -31,7 +31,9 @@ function afterStep(before: SubscriptionFacts, step: SubscriptionStep, at: Instan
       return { ...before, schedule: null, pending: null }
     case 'change': {
       const { priceId, quantity, startsAnew } = step
-      const anew = startsAnew ? { anchor: at, periodStart: at } : {}
+      // Stripe counts whole seconds
+      const start = `${at.slice(0, 19)}.000Z`
+      const anew = startsAnew ? { anchor: start, periodStart: start } : {}
       return { ...before, ...anew, priceId, quantity, pending: null }
     }
     default: {

@@ -3,7 +3,7 @@ import { Exact, formatCredits } from '../domain/credits.ts'
 import type { Queryable } from '../store/connect.ts'
 import { sortedMetadata } from './content.ts'
 
-export const ENTRY_KINDS = ['grant', 'spend', 'capture', 'reversal', 'lapse'] as const
+export const ENTRY_KINDS = ['grant', 'spend', 'capture', 'reversal', 'adjustment', 'lapse'] as const
 export type EntryKind = (typeof ENTRY_KINDS)[number]
 
 export interface LedgerEntry {

@@ -94,8 +94,9 @@ export const INVARIANTS: Invariant[] = [
     name: 'each posting says what it is, between its customer and a system account',
     why: 'where credits come from and go to is never a riddle',
     sql: `select account_id, seq, kind, from_account, to_account, feature, reason_code from posting
-           where seq < 1 or kind not in ('grant', 'spend', 'capture', 'reversal', 'lapse')
-              or (kind in ('grant', 'reversal')) <> (to_account = account_id)
+           where seq < 1 or kind not in ('grant', 'spend', 'capture', 'reversal', 'adjustment', 'lapse')
+              or kind <> 'adjustment' and (kind in ('grant', 'reversal')) <> (to_account = account_id)
+              or (kind = 'adjustment') <> ('system:adjusted' in (from_account, to_account))
               or (case when to_account = account_id then from_account else to_account end) not like 'system:%'
               or not feature ~ '^[a-z0-9][a-z0-9._-]{0,63}$' or not reason_code ~ '^[a-z][a-z0-9_]{0,63}$'`,
   },
@@ -122,7 +123,7 @@ export const INVARIANTS: Invariant[] = [
     why: 'an expired credit pays for nothing',
     sql: `select p.account_id, p.seq, l.id, p.occurred_at, l.expires_at
             from posting p join posting_lot pl using (account_id, seq) join lot l on l.id = pl.lot_id
-           where p.kind = 'spend' and p.occurred_at > l.expires_at
+           where (p.kind = 'spend' or p.kind = 'adjustment' and p.amount < 0) and p.occurred_at > l.expires_at
            union all -- but by what a hold had set aside of it before
           select p.account_id, p.seq, max(l.id), p.occurred_at, max(l.expires_at)
             from posting p join posting_lot pl using (account_id, seq) join lot l on l.id = pl.lot_id
@@ -165,6 +166,16 @@ export const INVARIANTS: Invariant[] = [
     sql: `select p.account_id, p.seq, p.amount, r.amount as noted
             from posting p left join reversal r using (account_id, seq)
            where p.kind = 'reversal' and r.amount is distinct from p.amount`,
+  },
+  {
+    name: 'each adjustment is what two persons wanted, and what they wanted is made',
+    why: 'nobody corrects an account alone, and a correction is made once',
+    sql: `select coalesce(p.account_id, a.account_id) as account_id, p.seq, p.key, p.amount, a.id, a.plan
+            from (select * from posting where kind = 'adjustment') p
+            full join (select * from approval where kind = 'adjustment' and state = 'executed') a
+              on a.account_id = p.account_id and 'adjustment:' || a.id = p.key
+           where p.seq is null or a.id is null
+              or p.amount <> case a.plan ->> 'direction' when 'credit' then 1 else -1 end * (a.plan ->> 'amount')::numeric`,
   },
   {
     name: 'an entitlement is marked granted when it has its posting, and only then',

@@ -4,7 +4,7 @@ import { Refusal } from '../domain/error.ts'
 import type { Queryable } from '../store/connect.ts'
 import { contentHash, metadataHash, metadataText } from './content.ts'
 
-export type LotKind = 'plan' | 'pack' | 'trial' | 'goodwill' | 'promotion'
+export type LotKind = 'plan' | 'pack' | 'trial' | 'goodwill' | 'promotion' | 'adjustment'
 
 /** Where granted credits come from. System accounts are names: no rows, no lots, no locks. */
 const SOURCE_OF: Record<LotKind, string> = {
@@ -13,6 +13,7 @@ const SOURCE_OF: Record<LotKind, string> = {
   trial: 'system:trial',
   goodwill: 'system:goodwill',
   promotion: 'system:promotion',
+  adjustment: 'system:adjusted',
 }
 
 export interface GrantInput {

@@ -100,7 +100,9 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
   async function nextStop(): Promise<number | undefined> {
     const { rows } = await pool.query<{ at: Date | null }>(
       `select min(deadline_at) as at from (
-         select deadline_at from subscription union all select deadline_at from checkout) deadlines`,
+         select deadline_at from subscription union all select deadline_at from checkout
+         union all select deadline_at from top_up
+         union all select expires_at from approval where state = 'pending') deadlines`,
     )
     const ours = rows[0]?.at?.getTime()
     const theirs = parts?.stripe.nextDeadline()
@@ -168,6 +170,10 @@ async function unquiet(pool: Pool): Promise<{ owner: string; due: boolean }[]> {
     `select owner, bool_or(due) as due from (
        select id as owner, true as due from subscription where deadline_at <= business_now()
        union all select 'checkout/' || id, true from checkout where deadline_at <= business_now()
+       union all select 'topup/' || t.account_id, true from top_up t join wallet w on w.account_id = t.account_id
+        where t.deadline_at <= business_now() or (t.enabled and t.deadline_at is null and w.balance - w.held < t.threshold)
+       union all select 'approval/' || id, true from approval
+        where state = 'approved' or (state = 'pending' and expires_at <= business_now())
        union all select owner, false from processed_webhook_events
         where settled_at is null and parked_at is null and owner is not null
      ) waiting group by owner order by owner`,

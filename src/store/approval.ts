@@ -10,9 +10,10 @@ import {
   type ApprovalState,
 } from '../domain/approval.ts'
 import type { Instant } from '../domain/calendar.ts'
-import { idFrom } from '../domain/id.ts'
+import { idFrom, noticeKey } from '../domain/id.ts'
 import { recordAudit } from './audit.ts'
 import type { Client, Queryable } from './connect.ts'
+import { writeNotice } from './notice.ts'
 
 /** What is asked for, by kind. */
 export type ApprovalRequest = {
@@ -25,12 +26,14 @@ export type ApprovalRequest = {
     /** `key_…`, or `SYSTEM` */
     requestedBy: string
     reasonCode: string
+    /** `apr_…`, when it is told before it is written */
+    id?: string | undefined
     /** a caller's own notes */
     metadata?: Record<string, string> | undefined
   }
 }[ApprovalKind]
 
-/** An approval as it is stored. `state` is `expired` from its deadline on, whether or not a workflow was there. */
+/** An approval as it is stored. */
 export type Approval = {
   id: string
   account: string
@@ -58,7 +61,7 @@ export type Approval = {
 export async function requestApproval(
   client: Client,
   request: ApprovalRequest,
-): Promise<{ id: string; isNew: boolean; sameContent: boolean }> {
+): Promise<{ id: string; isNew: boolean; sameContent: boolean; expiresAt: Instant }> {
   const { kind, account, plan, key, requestedBy, reasonCode, metadata = {} } = request
   const hash = planHash(request)
   await client.query(
@@ -66,12 +69,12 @@ export async function requestApproval(
       where key = $1 and state = 'pending' and expires_at <= business_now()`,
     [key],
   )
-  const { rows: made } = await client.query<{ id: string }>(
+  const { rows: made } = await client.query<{ id: string; expires_at: Date }>(
     `insert into approval (id, kind, account_id, key, plan, plan_hash, reason_code, requested_by, expires_at)
      values ($1, $2, $3, $4, $5, $6, $7, $8, business_now() + $9 * interval '1 millisecond')
-     on conflict (key) where state <> 'expired' do nothing returning id`,
+     on conflict (key) where state <> 'expired' do nothing returning id, expires_at`,
     [
-      idFrom('apr', randomUUID()),
+      request.id ?? idFrom('apr', randomUUID()),
       kind,
       account,
       key,
@@ -82,15 +85,20 @@ export async function requestApproval(
       APPROVAL_OPEN_MS[kind],
     ],
   )
-  const id = made[0]?.id
-  if (id === undefined) return { ...(await standing(client, key, hash)), isNew: false }
+  const [fresh] = made
+  if (fresh === undefined) return { ...(await standing(client, key, hash)), isNew: false }
+  const { id } = fresh
+  const expiresAt = fresh.expires_at.toISOString()
   if (Object.keys(metadata).length > 0) {
-    await client.query('insert into note (subject, account_id, metadata) values ($1, $2, $3)', [
-      id,
-      account,
-      JSON.stringify(metadata),
-    ])
+    await client.query('select approval_note($1, $2)', [id, JSON.stringify(metadata)])
   }
+  await writeNotice(client, {
+    account,
+    kind: 'approval_requested',
+    key: noticeKey.approval(id, 'requested'),
+    cause: { approval: id },
+    data: { approval: id, approvalKind: kind, requestedBy, expiresAt },
+  })
   await recordAudit(client, {
     account,
     actor: requestedBy,
@@ -99,17 +107,17 @@ export async function requestApproval(
     reasonCode,
     detail: { state: 'pending', kind, plan_hash: hash },
   })
-  return { id, isNew: true, sameContent: true }
+  return { id, isNew: true, sameContent: true, expiresAt }
 }
 
 async function standing(client: Client, key: string, hash: string) {
-  const { rows } = await client.query<{ id: string; plan_hash: string }>(
-    `select id, plan_hash from approval where key = $1 and state <> 'expired'`,
+  const { rows } = await client.query<{ id: string; plan_hash: string; expires_at: Date }>(
+    `select id, plan_hash, expires_at from approval where key = $1 and state <> 'expired'`,
     [key],
   )
   const [row] = rows
   if (row === undefined) throw new Error('an approval is neither new nor there')
-  return { id: row.id, sameContent: row.plan_hash === hash }
+  return { id: row.id, sameContent: row.plan_hash === hash, expiresAt: row.expires_at.toISOString() }
 }
 
 /** The fingerprint of what is approved: of the plan, of whose it is, and of who asks for it and why. */
@@ -123,7 +131,8 @@ export function planHash(
     .digest('base64url')
 }
 
-const STATE = `case when state = 'pending' and expires_at <= business_now() then 'expired' else state end`
+/** It is expired from its deadline on, whether or not a workflow was there. */
+const STATE_NOW = `case when state = 'pending' and expires_at <= business_now() then 'expired' else state end`
 
 type Row = {
   kind: ApprovalKind
@@ -149,21 +158,23 @@ function approvalFrom(row: Row): Approval {
   }
 }
 
-/** Reads an approval; undefined when there is none. */
-export async function readApproval(database: Queryable, id: string): Promise<Approval | undefined> {
-  const { rows } = await database.query<Row>(
-    `select ${COLUMNS}, ${STATE} as state from approval where id = $1`,
-    [id],
-  )
-  return rows[0] && approvalFrom(rows[0])
+/** Reads an approval for whoever asks now; undefined when there is none. */
+export async function findApproval(database: Queryable, id: string): Promise<Approval | undefined> {
+  return await readOne(database, `${STATE_NOW} as state from approval where id = $1`, id)
 }
 
-/** Locks an approval, after its account's wallet, and reads it as it is stored: its deadline may have come. */
+/** Reads an approval as it is stored: its deadline may have come. */
+export async function readApproval(database: Queryable, id: string): Promise<Approval | undefined> {
+  return await readOne(database, 'state from approval where id = $1', id)
+}
+
+/** Locks an approval, after its account's wallet, and reads it as it is stored. */
 export async function lockApproval(client: Client, id: string): Promise<Approval | undefined> {
-  const { rows } = await client.query<Row>(
-    `select ${COLUMNS}, state from approval where id = $1 for update`,
-    [id],
-  )
+  return await readOne(client, 'state from approval where id = $1 for update', id)
+}
+
+async function readOne(database: Queryable, from: string, id: string): Promise<Approval | undefined> {
+  const { rows } = await database.query<Row>(`select ${COLUMNS}, ${from}`, [id])
   return rows[0] && approvalFrom(rows[0])
 }
 
@@ -190,9 +201,9 @@ export interface ApprovalFilter {
 /** Approvals, newest first. */
 export async function listApprovals(database: Queryable, filter: ApprovalFilter): Promise<Approval[]> {
   const { rows } = await database.query<Row>(
-    `select ${COLUMNS}, ${STATE} as state from approval
+    `select ${COLUMNS}, ${STATE_NOW} as state from approval
       where ($1::timestamptz is null or (requested_at, id) < ($1, $2))
-        and ($3::text is null or ${STATE} = $3) and ($4::text is null or account_id = $4)
+        and ($3::text is null or ${STATE_NOW} = $3) and ($4::text is null or account_id = $4)
         and ($5::text is null or kind = $5)
       order by requested_at desc, id desc limit $6`,
     [

@@ -17,12 +17,26 @@ export interface Outcome {
 }
 
 /** What a workflow carries out. */
-export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw'
+export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'approve' | 'reject'
 
 /** That, and what the API's own transaction does. */
-export type CommandOperation = OwnedOperation | 'create' | 'update_endpoint' | 'rotate_secret' | 'resend'
+export type CommandOperation =
+  | OwnedOperation
+  | 'create'
+  | 'set_top_up'
+  | 'adjust'
+  | 'update_endpoint'
+  | 'rotate_secret'
+  | 'resend'
 
-const OWN: CommandOperation[] = ['create', 'update_endpoint', 'rotate_secret', 'resend']
+const OWN: CommandOperation[] = [
+  'create',
+  'set_top_up',
+  'adjust',
+  'update_endpoint',
+  'rotate_secret',
+  'resend',
+]
 
 /** Whether a workflow carries it out. */
 export function isOwned(operation: CommandOperation): operation is OwnedOperation {

@@ -30,6 +30,10 @@ export async function ownersWithDeadline(
        select id as owner from subscription where deadline_at is not null
        union all
        select 'checkout/' || id from checkout where deadline_at is not null or state in ('opening', 'open')
+       union all
+       select 'topup/' || account_id from top_up where deadline_at is not null
+       union all
+       select 'approval/' || id from approval where state in ('pending', 'approved')
      ) owners where owner > $1 order by owner limit $2`,
     [after, limit],
   )

@@ -5,21 +5,28 @@ import type { Queryable } from './connect.ts'
 /**
  * Writes the mirror of a subscription. Call it with the account's wallet locked: the first live subscription of an
  * account and plan group is its primary, another one is stored as `duplicate`.
- * @returns the role, and what changed in its life since the last time, for the audit
+ * @returns the role, whether a person must settle it, and what changed since the last time, for the audit
  */
 export async function keepMirror(
   client: Queryable,
   mirror: Mirror,
-): Promise<{ role: 'primary' | 'duplicate'; changed: Record<string, string | null> | undefined }> {
+): Promise<{
+  role: 'primary' | 'duplicate'
+  /** a duplicate that nobody has settled */
+  unsettled: boolean
+  changed: Record<string, string | null> | undefined
+}> {
   const before = (
     await client.query<{
       role: 'primary' | 'duplicate'
       status: string
       cancel_at: Date | null
       plan: string | null
-    }>('select role, status, cancel_at, plan from subscription where id = $1', [mirror.id])
+      kept_by: string | null
+    }>('select role, status, cancel_at, plan, kept_by from subscription where id = $1', [mirror.id])
   ).rows[0]
   const role = before?.role ?? (await newRole(client, mirror))
+  const unsettled = role === 'duplicate' && before?.kept_by == null
   await client.query(
     `insert into subscription (id, account_id, order_id, role, plan, plan_group, interval, price_id, quantity, status,
        current_period_start, current_period_end, anchor, cancel_at, ended_at, deadline_at, attention, observed_at, created_at,
@@ -49,7 +56,7 @@ export async function keepMirror(
       mirror.cancelAt,
       mirror.endedAt,
       mirror.deadline,
-      mirror.attention ?? (role === 'duplicate' ? 'duplicate_subscription' : null),
+      mirror.attention ?? (unsettled ? 'duplicate_subscription' : null),
       mirror.observedAt,
       mirror.created,
       mirror.pending == null ? null : JSON.stringify(mirror.pending),
@@ -60,6 +67,7 @@ export async function keepMirror(
   const same = before?.status === mirror.status && cancelAt === mirror.cancelAt && before.plan === mirror.plan
   return {
     role,
+    unsettled,
     changed: same
       ? undefined
       : { status: mirror.status, plan: mirror.plan, cancel_at: mirror.cancelAt, role },

@@ -21,15 +21,32 @@ export async function observeOrder(
 ): Promise<OrderObservation> {
   const { rowCount } = await client.query('select 1 from account where id = $1 for no key update', [account])
   if (rowCount === 0) throw new Refusal('account_not_found', `there is no account ${account}`)
+  return await readOrderFacts(client, account, pack, currency)
+}
+
+/** The same without a lock, for whoever only looks. */
+export async function readOrderFacts(
+  client: Queryable,
+  account: string,
+  pack: string,
+  currency?: string,
+): Promise<OrderObservation> {
   const terms = await packOnSale(client, pack, currency)
   const inForce = await catalogInForce(client)
   const { rows } = await client.query<{ day: string; orders: string; one_less_in: string | null }>(
-    `select coalesce(sum(amount_minor) filter (where currency = $2 and (state in ('opening', 'open', 'processing')
-              or (state in ('paid', 'late') and paid_at > business_now() - interval '24 hours'))), 0) as day,
+    `select coalesce(sum(amount_minor) filter (where currency = $2
+              and (may_be_paid or paid_at > business_now() - interval '24 hours')), 0) as day,
             count(*) filter (where ordered_at > clock_timestamp() - interval '1 hour') as orders,
             ceil(extract(epoch from min(ordered_at) filter (where ordered_at > clock_timestamp() - interval '1 hour')
               + interval '1 hour' - clock_timestamp())) as one_less_in
-       from checkout where account_id = $1 and kind = 'pack'`,
+       from (
+         select amount_minor, currency, state in ('opening', 'open', 'processing') as may_be_paid, paid_at, ordered_at
+           from checkout where account_id = $1 and kind = 'pack'
+         union all
+         select amount_minor, currency, state in ('charging', 'processing'),
+                case when state = 'succeeded' then ended_at end, claimed_at
+           from top_up_attempt where account_id = $1
+       ) bought`,
     [account, terms?.currency ?? null],
   )
   const { day = '0', orders = '0', one_less_in: oneLessIn = null } = rows[0] ?? {}
@@ -43,7 +60,7 @@ export async function observeOrder(
   }
 }
 
-/** Writes an order inside the caller's transaction. */
+/** Writes an order inside the caller's transaction, once. */
 export async function insertPurchase(
   client: Client,
   {
@@ -65,7 +82,8 @@ export async function insertPurchase(
         priceId: terms.priceId,
         amountMinor: BigInt(amountMinor),
         currency: terms.currency,
-      }),
+      })
+      .onConflictDoNothing({ target: checkout.id }),
   )
 }
 

@@ -173,6 +173,7 @@ export const payment = pgTable('payment', {
   currency: text('currency').notNull(),
   paidAt: instant('paid_at').notNull(),
   orderId: text('order_id'),
+  topUpId: text('top_up_id'),
 })
 
 export const inbox = pgTable('processed_webhook_events', {

@@ -107,6 +107,13 @@ export function projectEvent(event: unknown): InboxEvent {
 
 /** The workflow that owns what an event tells of. */
 function ownerOf(type: string, object: Fields): string | null {
+  if (type.startsWith('payment_intent.')) {
+    const { perennial_top_up: attempt, perennial_account: account } = asFields(object['metadata'])
+    if (attempt !== undefined)
+      return typeof account === 'string' && /^acc_[A-Za-z0-9]{1,64}$/.test(account)
+        ? workflowId.topUp(account)
+        : null
+  }
   // a payment intent of a pack has its order's id, those of invoices have none
   if (type.startsWith('checkout.session.') || type.startsWith('payment_intent.')) {
     const order = asFields(object['metadata'])['perennial_order']

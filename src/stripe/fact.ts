@@ -2,7 +2,11 @@
 import type { Instant } from '../domain/calendar.ts'
 
 /** Metadata that ties Stripe's objects to ours. */
-export const METADATA = { account: 'perennial_account', order: 'perennial_order' } as const
+export const METADATA = {
+  account: 'perennial_account',
+  order: 'perennial_order',
+  topUp: 'perennial_top_up',
+} as const
 
 export function instant(seconds: number): Instant
 export function instant(seconds: number | null | undefined): Instant | null

@@ -11,6 +11,8 @@ export const WORKFLOW = {
   checkout: 'checkout',
   customer: 'customer',
   free: 'free',
+  topUp: 'topUp',
+  approval: 'approval',
   duty: 'duty',
   preview: 'preview',
 } as const
@@ -39,13 +41,15 @@ export interface CommandAnswer {
 }
 
 /** Operations that a workflow carries out; the update's name is the operation, so that the history reads itself. */
-export type Operation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw'
+export type Operation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'approve' | 'reject'
 
 export const openUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('open')
 export const cancelUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('cancel')
 export const changeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('change')
 export const resumeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('resume')
 export const withdrawUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('withdraw')
+export const approveUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('approve')
+export const rejectUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('reject')
 
 /**
  * What the last pass of a run left to wait for. A continued run waits on instead of looking at the same again; it is a
@@ -77,6 +81,11 @@ export type CheckoutInput = EntityInput
 
 /** Arguments of a free plan's workflow. */
 export type FreeInput = EntityInput
+
+/** Arguments of an account's automatic top-up. */
+export type TopUpInput = EntityInput
+
+export type ApprovalInput = EntityInput
 
 export interface DutyInput {
   duty: 'sweep' | 'adopt' | 'drift' | 'clean' | 'notify'

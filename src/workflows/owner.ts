@@ -2,7 +2,7 @@
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client'
 import type { Workflow } from '@temporalio/common'
 import type { Foresight } from '../domain/effect.ts'
-import { customerOf, isFree, orderOf, workflowId } from '../domain/id.ts'
+import { approvalOf, customerOf, isFree, orderOf, toppedUp, workflowId } from '../domain/id.ts'
 import {
   type CommandAnswer,
   type CommandMessage,
@@ -24,6 +24,8 @@ const WAKE_TIMEOUT_MS = 2_000
 
 function typeOf(owner: string): string {
   if (isFree(owner)) return WORKFLOW.free
+  if (toppedUp(owner) !== undefined) return WORKFLOW.topUp
+  if (approvalOf(owner) !== undefined) return WORKFLOW.approval
   if (customerOf(owner) !== undefined) return WORKFLOW.customer
   return orderOf(owner) === undefined ? WORKFLOW.subscription : WORKFLOW.checkout
 }

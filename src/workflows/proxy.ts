@@ -1,5 +1,6 @@
 /** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
 import { proxyActivities } from '@temporalio/workflow'
+import type { ApprovalActivities } from '../activities/approval.ts'
 import type { ChangeActivities } from '../activities/change.ts'
 import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { CustomerActivities } from '../activities/customer.ts'
@@ -9,6 +10,7 @@ import type { FreeActivities } from '../activities/free.ts'
 import type { NotifyActivities } from '../activities/notify.ts'
 import type { PreviewActivities } from '../activities/preview.ts'
 import type { PurchaseActivities } from '../activities/purchase.ts'
+import type { TopUpActivities } from '../activities/top-up.ts'
 import type { SubscriptionActivities } from '../activities/subscription.ts'
 
 /** Every activity says every two seconds that it is alive: one whose worker died is started again this soon. */
@@ -47,8 +49,10 @@ const asking = {
 } as const
 
 export const subscriptionActivities = proxyActivities<SubscriptionActivities>(entity)
+export const approvalActivities = proxyActivities<ApprovalActivities>(entity)
 export const changeActivities = proxyActivities<ChangeActivities>(entity)
 export const checkoutActivities = proxyActivities<CheckoutActivities & PurchaseActivities>(entity)
+export const topUpActivities = proxyActivities<TopUpActivities>(entity)
 export const customerActivities = proxyActivities<CustomerActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)

@@ -43,7 +43,7 @@ async function pass(id: string, granted: GrantStep[]): Promise<Pass> {
       observation === null ? 'Stripe has no such subscription.' : 'It belongs to no account of ours.'
     return { at, deadline: null, over: true, turn: null, attention: null, details, attributes: [] }
   }
-  const { role } = await applySubscription({ plan, events })
+  const { role, settled } = await applySubscription({ plan, events })
   granted.push(...plan.grants)
   const { mirror } = plan
   return {
@@ -51,7 +51,8 @@ async function pass(id: string, granted: GrantStep[]): Promise<Pass> {
     deadline: mirror.deadline,
     over: plan.over,
     turn: mirror.periodStart,
-    attention: mirror.attention ?? (role === 'duplicate' ? 'duplicate_subscription' : null),
+    // histories before approvals say nothing of it
+    attention: mirror.attention ?? (role === 'duplicate' && !settled ? 'duplicate_subscription' : null),
     details: detailsOf(plan, role, granted),
     attributes: [
       { key: ATTRIBUTE.account, value: mirror.account },

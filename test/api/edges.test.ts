@@ -6,27 +6,52 @@ import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
 /** Every route that needs a key, and what the key must be allowed to do. */
 const NEEDED: Record<string, Scope> = {
+  'delete /v1/subscriptions/{id}/pending_change': 'subscriptions',
   'get /v1/accounts': 'read',
   'get /v1/accounts/{account}': 'read',
   'get /v1/accounts/{account}/balance': 'read',
   'get /v1/accounts/{account}/holds': 'read',
   'get /v1/accounts/{account}/ledger': 'read',
+  'get /v1/accounts/{account}/top_up': 'read',
   'get /v1/accounts/{account}/usage': 'read',
+  'get /v1/approvals': 'read',
+  'get /v1/approvals/{id}': 'read',
   'get /v1/catalog': 'read',
   'get /v1/commands/{id}': 'read',
   'get /v1/holds/{hold}': 'read',
+  'get /v1/notices': 'read',
+  'get /v1/notices/{notice}': 'read',
+  'get /v1/notices/{notice}/deliveries': 'read',
+  'get /v1/notices/{notice}/preview': 'read',
+  'get /v1/purchases': 'read',
+  'get /v1/purchases/{id}': 'read',
   'get /v1/spends/{spend}': 'read',
   'get /v1/subscriptions': 'read',
   'get /v1/subscriptions/{id}': 'read',
+  'get /v1/subscriptions/{id}/pending_change': 'read',
+  'get /v1/webhook_endpoints': 'read',
+  'get /v1/webhook_endpoints/{endpoint}': 'read',
+  'get /v1/webhook_endpoints/{endpoint}/deliveries': 'read',
   'post /v1/accounts': 'accounts',
   'post /v1/accounts/{account}/holds': 'spend',
   'post /v1/accounts/{account}/spend': 'spend',
+  'post /v1/accounts/{account}/top_up': 'purchases',
+  'post /v1/adjustments': 'adjustments',
+  'post /v1/approvals/{id}/approve': 'approvals',
+  'post /v1/approvals/{id}/reject': 'approvals',
   'post /v1/grants': 'grants',
   'post /v1/holds/{hold}/capture': 'spend',
   'post /v1/holds/{hold}/release': 'spend',
+  'post /v1/purchases': 'purchases',
   'post /v1/spends/{spend}/reverse': 'reverse',
   'post /v1/subscriptions': 'subscriptions',
   'post /v1/subscriptions/{id}/cancel': 'subscriptions',
+  'post /v1/subscriptions/{id}/change': 'subscriptions',
+  'post /v1/subscriptions/{id}/resume': 'subscriptions',
+  'post /v1/webhook_endpoints': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}/deliveries/{delivery}/resend': 'webhooks',
+  'post /v1/webhook_endpoints/{endpoint}/rotate_secret': 'webhooks',
 }
 
 describe('every route, at its edges', () => {
@@ -40,7 +65,9 @@ describe('every route, at its edges', () => {
     const { body } = await api.send({ method: 'GET', url: '/openapi.json' })
     const routes = Object.entries<Record<string, unknown>>(body.paths)
       .filter(([path]) => path.startsWith('/v1/'))
-      .flatMap(([path, operations]) => Object.keys(operations).map((method) => [method, path] as const))
+      .flatMap(([path, operations]) =>
+        (Object.keys(operations) as ('get' | 'post' | 'delete')[]).map((method) => [method, path] as const),
+      )
     assert.deepEqual(routes.map((route) => route.join(' ')).sort(), Object.keys(NEEDED))
     const keys = new Map<Scope, string>()
     for (const scope of SCOPES) {
@@ -50,7 +77,7 @@ describe('every route, at its edges', () => {
       const needed = NEEDED[`${method} ${path}`]
       for (const [scope, key] of keys) {
         const answer = await api.send({
-          method: method === 'get' ? 'GET' : 'POST',
+          method: method.toUpperCase(),
           url: path.replaceAll(/\{\w+\}/g, 'acc_0'),
           headers: { authorization: `Bearer ${key}`, 'idempotency-key': 'k' },
         })

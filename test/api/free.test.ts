@@ -69,6 +69,8 @@ describe('free plans', () => {
     assert.deepEqual(rest, {
       object: 'subscription',
       status: 'active',
+      paused: false,
+      pending_change: null,
       account,
       plan: 'free',
       interval: 'month',

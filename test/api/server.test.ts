@@ -20,7 +20,7 @@ describe('the server', () => {
     for (const [path, operations] of Object.entries<Record<string, Record<string, unknown>>>(body.paths)) {
       assert.match(path, /^\//)
       for (const [method, operation] of Object.entries(operations)) {
-        assert.ok(['get', 'post'].includes(method), method)
+        assert.ok(['delete', 'get', 'post'].includes(method), method)
         assert.ok(operation['summary'], `${method} ${path} has no summary`)
         assert.ok(operation['responses'], `${method} ${path} has no answers`)
         ids.push(`${method} ${path}`)
@@ -61,6 +61,7 @@ describe('the server', () => {
   it('documents every route, each with its scope and its problems', async () => {
     const { body } = await api.send({ method: 'GET', url: '/openapi.json' })
     const routes = [
+      'delete /v1/subscriptions/{id}/pending_change',
       'get /healthz',
       'get /readyz',
       'get /v1/accounts',
@@ -68,22 +69,46 @@ describe('the server', () => {
       'get /v1/accounts/{account}/balance',
       'get /v1/accounts/{account}/holds',
       'get /v1/accounts/{account}/ledger',
+      'get /v1/accounts/{account}/top_up',
       'get /v1/accounts/{account}/usage',
+      'get /v1/approvals',
+      'get /v1/approvals/{id}',
       'get /v1/catalog',
       'get /v1/commands/{id}',
       'get /v1/holds/{hold}',
+      'get /v1/notices',
+      'get /v1/notices/{notice}',
+      'get /v1/notices/{notice}/deliveries',
+      'get /v1/notices/{notice}/preview',
+      'get /v1/purchases',
+      'get /v1/purchases/{id}',
       'get /v1/spends/{spend}',
       'get /v1/subscriptions',
       'get /v1/subscriptions/{id}',
+      'get /v1/subscriptions/{id}/pending_change',
+      'get /v1/webhook_endpoints',
+      'get /v1/webhook_endpoints/{endpoint}',
+      'get /v1/webhook_endpoints/{endpoint}/deliveries',
       'post /v1/accounts',
       'post /v1/accounts/{account}/holds',
       'post /v1/accounts/{account}/spend',
+      'post /v1/accounts/{account}/top_up',
+      'post /v1/adjustments',
+      'post /v1/approvals/{id}/approve',
+      'post /v1/approvals/{id}/reject',
       'post /v1/grants',
       'post /v1/holds/{hold}/capture',
       'post /v1/holds/{hold}/release',
+      'post /v1/purchases',
       'post /v1/spends/{spend}/reverse',
       'post /v1/subscriptions',
       'post /v1/subscriptions/{id}/cancel',
+      'post /v1/subscriptions/{id}/change',
+      'post /v1/subscriptions/{id}/resume',
+      'post /v1/webhook_endpoints',
+      'post /v1/webhook_endpoints/{endpoint}',
+      'post /v1/webhook_endpoints/{endpoint}/deliveries/{delivery}/resend',
+      'post /v1/webhook_endpoints/{endpoint}/rotate_secret',
       'post /webhooks/stripe',
     ]
     const documented = Object.entries<Record<string, unknown>>(body.paths).flatMap(([path, operations]) =>
@@ -92,7 +117,7 @@ describe('the server', () => {
     assert.deepEqual(documented.sort(), routes)
     const served = api.app.printRoutes({ commonPrefix: false })
     assert.equal(
-      served.match(/\b(GET|POST)\b/g)?.length,
+      served.match(/\b(DELETE|GET|POST)\b/g)?.length,
       routes.length + 4,
       'and the pages of the documentation',
     )

@@ -5,7 +5,7 @@ import { INVARIANTS, violations } from '../../src/ledger/invariant.ts'
 import { captureHold } from '../../src/ledger/hold.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend } from '../../src/ledger/spend.ts'
-import { assertBooks, DAY_MS, fromNow, give, openAccount, place } from '../support/ledger.ts'
+import { assertBooks, correct, DAY_MS, fromNow, give, openAccount, place } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 const SUM = 'the balance is the sum of the postings'
@@ -26,6 +26,7 @@ const LEFT = 'an expired lot has nothing left but what is held'
 const HOLDS = 'a hold sets aside what no capture has taken, until it is closed'
 const ONCE = 'a spend is given back at most once over'
 const NAMED = 'each reversal names its spend'
+const WANTED = 'each adjustment is what two persons wanted, and what they wanted is made'
 const ENTITLED = 'an entitlement is marked granted when it has its posting, and only then'
 const CUT = 'a month of a paid year is granted as what was paid for it, less what was given back'
 const GOOD = 'no subscription has made good more than was given back'
@@ -33,7 +34,7 @@ const PAID = 'each grant of a plan names a payment that is written down, or the 
 const MONTHS = 'the months of a free plan are counted from one instant, however often it is begun'
 const TOLD = 'each notice has its deliveries'
 
-/** The books before: four wallets, as `before` makes them. */
+/** The books before: five wallets, as `before` makes them. */
 interface Books {
   /** seq 1: a plan's 20 (`plan`), seq 2: 5 of goodwill (`gift`), seq 3: 3 of the plan spent */
   a: string
@@ -43,9 +44,12 @@ interface Books {
   c: string
   /** seq 1: 10 of goodwill (`kept`), 4 of it held (`hold`), seq 2: 1 captured, seq 3: 2 spent, seq 4: 1 reversed */
   d: string
+  /** seq 1: 5 of goodwill (`taken`), seq 2: 1 of it taken by a correction */
+  f: string
   plan: string
   gift: string
   other: string
+  taken: string
   kept: string
   hold: string
 }
@@ -256,6 +260,35 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     [MONTHS],
   ],
   [
+    'a correction is of another amount than was approved',
+    `update approval set plan = jsonb_set(plan, '{amount}', '"2"')`,
+    [WANTED],
+  ],
+  [
+    'a correction goes the other way than was approved',
+    `update approval set plan = jsonb_set(plan, '{direction}', '"credit"')`,
+    [WANTED],
+  ],
+  ['a correction was made that nobody approved', 'delete from approval', [WANTED]],
+  [
+    'a correction that was approved is not in the books',
+    `update approval set id = 'apr_' || repeat('0', 32)`,
+    [WANTED],
+  ],
+  [
+    'a correction looks like a use',
+    `update posting set kind = 'spend' where account_id = :f and seq = 2`,
+    [SHAPE, WANTED],
+  ],
+  [
+    'a correction was drawn from a lot after it had expired',
+    `update lot set expires_at = granted_at - interval '1 second', remaining = 0 where id = :taken;
+     update posting set amount = -5, balance_after = 0, lot_amounts = array[-5] where account_id = :f and seq = 2;
+     update wallet set balance = 0 where account_id = :f;
+     update approval set plan = jsonb_set(plan, '{amount}', '"5"')`,
+    [EXPIRED],
+  ],
+  [
     'a notice was written and nobody is told',
     `insert into notice (id, account_id, kind, event, key, cause, data, emailed)
      values (notice_id(:a, 'k'), :a, 'balance_low', 'balance.low', 'k', '{}', '{}', true)`,
@@ -310,13 +343,16 @@ describe('law 4: each invariant can fail', () => {
     await give(pool, b, '2')
     await spend(pool, { account: b, key: 'b', amount: parseCredits('5'), actor: 'test', overdraft: true })
     const { lot: other } = await give(pool, c, '5')
+    const f = await openAccount(database)
+    const { lot: taken } = await give(pool, f, '5')
+    await correct(pool, f, { direction: 'debit', amount: '1' })
     const { lot: kept } = await give(pool, d, '10')
     const { id: hold } = await place(pool, d, '4')
     const by = { actor: 'test', amount: parseCredits('1') }
     await captureHold(pool, { ...by, hold, key: 'c', final: false })
     const { id: spent } = await spend(pool, { ...by, account: d, key: 'd', amount: parseCredits('2') })
     await reverseSpend(pool, { ...by, spend: spent, key: 'r', reasonCode: 'test' })
-    books = { a, b, c, d, plan, gift, other, kept, hold }
+    books = { a, b, c, d, f, plan, gift, other, taken, kept, hold }
   })
   after(() => database.drop())
   afterEach(() => assertBooks(database))

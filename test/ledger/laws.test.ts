@@ -184,6 +184,7 @@ describe('the laws of the ledger at their edges', () => {
         `select ledger_spend_many(array[$1], '{k}', '{h}', array[$2::numeric], '{null}', '{t}', '{t}', '{null}', true)`,
         `select ledger_hold($1, 'k', 'h', $2, 60, null, 't', null)`,
         `select ledger_capture((select id from hold where account_id = $1), 'k', 'h', $2, true, true, null, 't', null)`,
+        `select ledger_debit($1, 'k', 'h', $2, true, 't', 't', '{}', null)`,
         `select ledger_reverse($1, 1, 'k', 'h', $2, 't', 't', null)`,
         `select ledger_grant($1, 'k', 'h', 'pack', $2, null, 100::smallint, null, null, null, 'system:sold', 't', 't', '{}')`,
       ]

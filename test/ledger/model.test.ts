@@ -7,7 +7,7 @@ import { captureHold, placeHold, releaseHold } from '../../src/ledger/hold.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend, type SpendInput } from '../../src/ledger/spend.ts'
 import { SpendQueue } from '../../src/ledger/spend-queue.ts'
-import { assertBooks, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
+import { assertBooks, correct, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 import { type Answer, ModelWallet } from './model.ts'
 
@@ -42,6 +42,13 @@ const step = fc.oneof(
     overdraft: fc.boolean(),
   }),
   fc.record({ do: fc.constant('release' as const), place }),
+  fc.record({
+    do: fc.constant('credit' as const),
+    amount,
+    days: lasts,
+    priority: fc.constantFrom(50, 100),
+  }),
+  fc.record({ do: fc.constant('debit' as const), amount, overdraft: fc.boolean() }),
   fc.record({ do: fc.constant('reverse' as const), place, amount: fc.option(amount), key }),
   fc.record({ do: fc.constant('wait' as const), days: fc.integer({ min: 1, max: 10 }) }),
 )
@@ -133,7 +140,9 @@ describe('the ledger against a simple model', function () {
   /** What the model says to a step. */
   function tell(model: ModelWallet, one: Step, period: number): Answer[] {
     const expiresAt = 'days' in one && one.days !== null ? model.now + one.days * DAY_MS : null
-    if (one.do === 'grant') model.grant(one.amount, { expiresAt, priority: one.priority })
+    if (one.do === 'grant' || one.do === 'credit')
+      model.grant(one.amount, { expiresAt, priority: one.priority })
+    if (one.do === 'debit') return [model.debit(one.amount, one.overdraft)]
     if (one.do === 'renew') {
       model.grant(one.amount, { expiresAt, priority: 100, recurring: { period, carry: one.carry } })
     }
@@ -173,6 +182,20 @@ describe('the ledger against a simple model', function () {
               },
             }),
       })
+    }
+    if (one.do === 'credit') {
+      const expiresAt = one.days === null ? null : new Date(start + now + one.days * DAY_MS).toISOString()
+      await correct(pool, account, { ...one, direction: 'credit', expiresAt })
+    }
+    if (one.do === 'debit') {
+      return [
+        await answerOf(
+          correct(pool, account, { ...one, direction: 'debit' }).then(({ posting, balance }) => ({
+            id: posting,
+            balance,
+          })),
+        ),
+      ]
     }
     if (one.do === 'spend') {
       return await real.spend(

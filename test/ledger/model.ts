@@ -98,6 +98,13 @@ export class ModelWallet {
     })
   }
 
+  /** A correction that takes away: like a spend, and none that could be given back. */
+  debit(amount: string, overdraft: boolean): Answer {
+    if (!overdraft && this.available().lt(amount)) return { refused: 'insufficient_credits' }
+    this.#take(new Exact(amount), [])
+    return { balance: this.balance().toFixed() }
+  }
+
   hold(amount: string, endsAt: number): Answer {
     if (this.available().lt(amount)) return { refused: 'insufficient_credits' }
     this.holds.push({
@@ -171,8 +178,12 @@ export class ModelWallet {
     return answer
   }
 
-  /** Takes what holds gave for it, then what is free, then what is not there. */
   #use(rest: Exact, own: Draw[]): void {
+    this.spends.push(this.#take(rest, own))
+  }
+
+  /** Takes what holds gave for it, then what is free, then what is not there. */
+  #take(rest: Exact, own: Draw[]): ModelSpend {
     for (const { lot, amount: taken } of own) lot.left = lot.left.minus(taken)
     const free = this.#burn(rest)
     for (const { lot, amount: taken } of free) lot.left = lot.left.minus(taken)
@@ -180,7 +191,7 @@ export class ModelWallet {
     const amount = sum(own).plus(rest)
     const owed = amount.minus(sum(draws))
     this.debt = this.debt.plus(owed)
-    this.spends.push({ amount, owed, draws, reversed: ZERO })
+    return { amount, owed, draws, reversed: ZERO }
   }
 
   #free(lot: Lot): Exact {

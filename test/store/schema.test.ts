@@ -19,6 +19,8 @@ const ELSEWHERE = [
   'posting',
   ...Array.from({ length: 8 }, (_, part) => `posting_${part}`),
   'reversal',
+  'top_up',
+  'top_up_attempt',
   'settlement',
   'stray_object',
   'stripe_customer',

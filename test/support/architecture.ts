@@ -68,6 +68,7 @@ const TABLE: Record<string, string[]> = {
     'store/free',
     'store/price-list',
     'store/purchase',
+    'store/top-up',
     'store/alert',
     'store/approval',
     'store/notice',
@@ -92,6 +93,7 @@ const TABLE: Record<string, string[]> = {
 /** Of the files that stand between the layers. */
 const ALONE: Record<string, string[]> = {
   clock: ['type store/connect', 'store/connect'],
+  'cli-notice': ['domain/*', 'store/*'],
   config: [],
   log: ['type config'],
   metrics: ['type log'],

@@ -1,11 +1,15 @@
 /** What tests of the ledger need: accounts, the clock, grants in one line, and the proof that the books balance. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { businessNow } from '../../src/clock.ts'
+import type { AdjustmentPlan } from '../../src/domain/approval.ts'
 import { parseCredits } from '../../src/domain/credits.ts'
-import { idFrom } from '../../src/domain/id.ts'
+import { approvalKey, idFrom } from '../../src/domain/id.ts'
+import { adjust, type AdjustmentResult } from '../../src/ledger/adjustment.ts'
 import { type Hold, type HoldInput, placeHold } from '../../src/ledger/hold.ts'
 import { violations } from '../../src/ledger/invariant.ts'
 import { grant, type GrantInput, type GrantResult } from '../../src/ledger/post.ts'
+import { keepDecision, keepEnd, planHash, requestApproval } from '../../src/store/approval.ts'
 import { type Pool, transaction } from '../../src/store/connect.ts'
 import type { TestDatabase } from './postgres.ts'
 
@@ -52,6 +56,40 @@ export async function give(
       ...more,
     }),
   )
+}
+
+/** A correction, asked for by one person and approved by another, in a transaction of its own. */
+export async function correct(
+  pool: Pool,
+  account: string,
+  { direction, amount, overdraft, expiresAt, priority }: Partial<AdjustmentPlan> & { amount: string },
+): Promise<AdjustmentResult> {
+  const plan: AdjustmentPlan = {
+    direction: direction ?? 'credit',
+    amount,
+    overdraft: overdraft ?? false,
+    expiresAt: expiresAt ?? null,
+    priority: priority ?? 100,
+  }
+  const asked = {
+    kind: 'adjustment' as const,
+    account,
+    plan,
+    key: approvalKey.adjustment(account, randomUUID()),
+    requestedBy: 'key_asks',
+    reasonCode: 'test',
+  }
+  return await transaction(pool, async (client) => {
+    const { id } = await requestApproval(client, asked)
+    const at = await businessNow(client)
+    const [by, command] = ['key_decides', idFrom('cmd', randomUUID())]
+    await keepDecision(client, id, { state: 'approved', by, at, reason: null, command })
+    const { reasonCode } = asked
+    const input = { account, approval: id, plan, planHash: planHash(asked), actor: by, reasonCode }
+    const made = await adjust(client, input)
+    await keepEnd(client, id, { state: 'executed', at, result: { ...made } })
+    return made
+  })
 }
 
 /** A hold for an hour, unless told otherwise. */

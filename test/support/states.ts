@@ -1,6 +1,9 @@
 /** Every command of the API in the states that matter to it. What moves the clock far comes before there is much to bill. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { approvalKey } from '../../src/domain/id.ts'
+import { requestApproval } from '../../src/store/approval.ts'
+import { transaction } from '../../src/store/connect.ts'
 import { DAY_MS, give } from './ledger.ts'
 import { deliveryOf, type Receiver, tell } from './outbox.ts'
 import { eventually, openCheckout, settled, type Stack, subscribe } from './stack.ts'
@@ -70,6 +73,33 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
     body,
     account,
   })
+  const topUp = (account: string): Asked => ({
+    path: `/v1/accounts/${account}/top_up`,
+    body: {
+      enabled: true,
+      pack: 'credits_25',
+      threshold: '5',
+      monthly_max_minor: '10000',
+      return_url: 'https://example.com/credits',
+    },
+    account,
+  })
+  const expiry = ({ approval }: Record<string, unknown>) => [(approval as { expires_at: string }).expires_at]
+  /** An adjustment that another person asks for. */
+  const askedByAnother = async (direction: 'credit' | 'debit') => {
+    const account = await newAccount('10')
+    const { id } = await transaction(at().stack.database.pool, (client) =>
+      requestApproval(client, {
+        kind: 'adjustment',
+        account,
+        plan: { direction, amount: '3', overdraft: false, expiresAt: null, priority: 100 },
+        key: approvalKey.adjustment(account, randomUUID()),
+        requestedBy: 'key_of_another',
+        reasonCode: 'test',
+      }),
+    )
+    return { account, id }
+  }
   const endpoint = async () =>
     (await post('/v1/webhook_endpoints', { url: at().receiver.url, events: ['balance.low'] }))['id'] ?? ''
 
@@ -305,6 +335,56 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
           account,
           refused: 'pending_change_not_found',
         }
+      },
+    },
+    'POST /v1/adjustments': {
+      async credit() {
+        const account = await newAccount('10')
+        const body = { account, direction: 'credit', amount: '5', reason_code: 'lost' }
+        return { path: '/v1/adjustments', body, account, dates: expiry }
+      },
+      async 'more than is there'() {
+        const account = await newAccount('10')
+        const body = { account, direction: 'debit', amount: '50', reason_code: 'lost' }
+        return { path: '/v1/adjustments', body, account, dates: expiry }
+      },
+    },
+    'POST /v1/approvals/{id}/approve': {
+      async 'a credit'() {
+        const { account, id } = await askedByAnother('credit')
+        return { path: `/v1/approvals/${id}/approve`, account }
+      },
+      async 'a debit that cannot be made any more'() {
+        const { account, id } = await askedByAnother('debit')
+        await post(`/v1/accounts/${account}/spend`, { amount: '10' })
+        return { path: `/v1/approvals/${id}/approve`, account, refused: 'approval_stale' }
+      },
+      async 'by who asked for it'() {
+        const account = await newAccount('10')
+        const body = { account, direction: 'credit', amount: '5', reason_code: 'lost' }
+        const { approval } = (await post('/v1/adjustments', body)) as unknown as { approval: { id: string } }
+        return {
+          path: `/v1/approvals/${approval.id}/approve`,
+          account,
+          refused: 'approver_is_requester',
+        }
+      },
+    },
+    'POST /v1/approvals/{id}/reject': {
+      async 'a credit'() {
+        const { account, id } = await askedByAnother('credit')
+        return { path: `/v1/approvals/${id}/reject`, body: { reason_code: 'not_justified' }, account }
+      },
+    },
+    'POST /v1/accounts/{account}/top_up': {
+      'without a card': async () => ({ ...topUp(await newAccount('10')), refused: 'payment_method_missing' }),
+      async 'with a card, and credits left'() {
+        const account = await newAccount('10')
+        const order = await post('/v1/purchases', (await pack(account, { save_payment_method: true })).body)
+        const { checkout } = order as unknown as { checkout: { id: string } }
+        await at().stack.control(`checkout/${checkout.id}/pay`, {})
+        await settled(at().stack)
+        return topUp(account)
       },
     },
     'POST /v1/webhook_endpoints': {

@@ -106,14 +106,19 @@ describe('?dry_run=true of every command', function () {
     assertCalls(effects.stripe, changesSince(marker))
     if (account !== undefined) {
       assert.deepEqual(effects.postings, await postingsSince(database, account, { seq, lots }))
-      assert.deepEqual(effects.notices, await noticesSince(database, account, notices))
+      // what it has made had no id before
+      const { id } = made.body
+      const minted = made.status === 201 && !id?.startsWith('pst_') ? id : undefined
+      const told = JSON.stringify(await noticesSince(database, account, notices))
+      assert.deepEqual(effects.notices, JSON.parse(told.replaceAll(`"${minted}"`, 'null')))
     }
     const foreseen = effects.dates.map((date) => date.at)
     assert.deepEqual(foreseen, made.status < 400 && dates !== undefined ? await dates(made.body) : [])
   }
 
   /** Requests that change something in Stripe. */
-  const changesSince = (marker: number) => proxy.seen.slice(marker).filter(({ method }) => method !== 'GET')
+  const changesSince = (marker: number) =>
+    proxy.seen.slice(marker).filter(({ method, path }) => method !== 'GET' && path !== PREVIEW)
 
   /** Each call as it was foreseen, in order, and no other. */
   function assertCalls(foreseen: Foreseen['effects']['stripe'], seen: StripeProxy['seen']): void {
@@ -135,6 +140,9 @@ describe('?dry_run=true of every command', function () {
     })
   }
 })
+
+/** Asked by POST, and changes nothing. */
+const PREVIEW = '/v1/invoices/create_preview'
 
 interface Described {
   parameters: { name: string }[]

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { Decimal } from 'decimal.js'
+import { approvalKey } from '../../src/domain/id.ts'
+import { requestApproval } from '../../src/store/approval.ts'
+import { transaction } from '../../src/store/connect.ts'
 import { assertBooks, give } from '../support/ledger.ts'
 import {
   type Answer,
@@ -48,6 +51,21 @@ describe('two API processes behind a proxy', function () {
     const account = await newAccount('10')
     const path = `/v1/accounts/${account}/holds`
     return { account, ...(await stack.call<{ id: string }>('POST', path, { amount: '3' })).body }
+  }
+  /** A correction that waits for another person than asked. */
+  const askedByAnother = async () => {
+    const account = await newAccount('10')
+    const { id } = await transaction(stack.database.pool, (client) =>
+      requestApproval(client, {
+        kind: 'adjustment',
+        account,
+        plan: { direction: 'debit', amount: '3', overdraft: false, expiresAt: null, priority: 100 },
+        key: approvalKey.adjustment(account, randomUUID()),
+        requestedBy: 'key_of_another',
+        reasonCode: 'test',
+      }),
+    )
+    return { account, id }
   }
   /** An endpoint that is told of low balances; nobody is there. */
   const newEndpoint = async () => {
@@ -102,6 +120,25 @@ describe('two API processes behind a proxy', function () {
       const effects = () => count(`posting where account_id = $1 and reason_code = 'outage'`, [account])
       return { path: '/v1/grants', body, effects }
     },
+    async '/v1/adjustments'() {
+      const account = await newAccount('10')
+      const body = { account, direction: 'credit', amount: '5', reason_code: 'lost' }
+      return {
+        path: '/v1/adjustments',
+        body,
+        effects: () => count('approval where account_id = $1', [account]),
+      }
+    },
+    async '/v1/approvals/{id}/approve'() {
+      const { account, id } = await askedByAnother()
+      const effects = () => count(`posting where account_id = $1 and kind = 'adjustment'`, [account])
+      return { path: `/v1/approvals/${id}/approve`, body: {}, effects }
+    },
+    async '/v1/approvals/{id}/reject'() {
+      const { id } = await askedByAnother()
+      const effects = () => count(`approval where id = $1 and state = 'rejected'`, [id])
+      return { path: `/v1/approvals/${id}/reject`, body: { reason_code: 'not_justified' }, effects }
+    },
     async '/v1/subscriptions'() {
       const account = await newAccount('1')
       const [success_url, cancel_url] = ['https://example.com/ok', 'https://example.com/no']
@@ -130,6 +167,23 @@ describe('two API processes behind a proxy', function () {
           return sessions
         },
       }
+    },
+    async '/v1/accounts/{account}/top_up'() {
+      const account = await newAccount('10')
+      await stack.database.owner.query('update account set stripe_customer_id = $2 where id = $1', [
+        account,
+        `cus_${account.slice(4)}`,
+      ])
+      const body = {
+        enabled: true,
+        pack: 'credits_10',
+        threshold: '5',
+        monthly_max_minor: '5000',
+        return_url: 'https://example.com/credits',
+      }
+      // how often it was set going
+      const effects = () => count('top_up, generate_series(1, generation) where account_id = $1', [account])
+      return { path: `/v1/accounts/${account}/top_up`, body, effects }
     },
     async '/v1/webhook_endpoints'() {
       const url = `https://${randomUUID()}.example/hooks`

@@ -12,7 +12,7 @@ describe('recorded histories', function () {
 
   it('are there, of every workflow that keeps a state', () => {
     const kinds = new Set(files.map((file) => file.split('-')[0]))
-    assert.deepEqual(kinds, new Set(['checkout', 'free', 'subscription']))
+    assert.deepEqual(kinds, new Set(['approval', 'checkout', 'free', 'subscription', 'topup']))
   })
 
   it('replay with today’s code, so that a deploy breaks no running subscription', async () => {

@@ -12,7 +12,7 @@ import { creditsFor, pendingOf } from './proration.ts'
 import { followChange, scheduleOf } from './schedule-run.ts'
 import { firstInvoice, type PaymentBehavior } from './subscribing.ts'
 import { isOver } from './subscription-state.ts'
-import { changesBilling, planUpdate, type BillingChange } from './subscription-update.ts'
+import { changesBilling, movesEnd, planUpdate, type BillingChange } from './subscription-update.ts'
 import { carryOut, discardUpdate } from './update-payment.ts'
 import type { Feedback, Subscription } from './wire.ts'
 import type { World } from './world.ts'
@@ -130,7 +130,8 @@ function pausedCollection({ pause_collection: asked }: Change): Subscription['pa
 }
 
 function makeChange(world: World, sub: Subscription, patch: Partial<Subscription>, change: Change): void {
-  const bills = changesBilling(change) || change.trial_end !== undefined
+  const moves = patch.cancel_at !== undefined && movesEnd(world, { ...sub, ...patch })
+  const bills = changesBilling(change) || change.trial_end !== undefined || moves
   // another change takes the place of one that still waits for its payment, whose invoice is voided
   if (bills) discardUpdate(world, sub.id)
   const before = world.need('subscription', sub.id)

@@ -98,12 +98,32 @@ function withPeriods(
   const stop = anchored.cancel_at ?? Infinity
   const data = sub.items.data.map((item) => {
     const old = before.find(({ id }) => id === item.id) ?? before[0]
-    if (!resets && (sameInterval(item, old) || sub.status === 'trialing')) return item
+    if (!resets && sub.status === 'trialing') return item
+    if (!resets && sameInterval(item, old))
+      return { ...item, current_period_end: endOf(anchored, item, world.at) ?? item.current_period_end }
     const { start, end } = resets ? periodFrom(anchored, world.at) : wholePeriod(anchored, item, world.at)
     return { ...item, current_period_start: start, current_period_end: Math.min(end, stop) }
   })
   const end = moves ? Math.min(...data.map((item) => item.current_period_end)) : anchored.cancel_at
   return { ...anchored, cancel_at: end, items: { ...sub.items, data, total_count: data.length } }
+}
+
+/** Where the running period of an item ends: at its boundary, or before that at `cancel_at`. */
+function endOf(sub: Subscription, item: SubscriptionItem, at: number): number | undefined {
+  const running = item.current_period_start <= at && at < item.current_period_end
+  return running ? Math.min(wholePeriod(sub, item, at).end, sub.cancel_at ?? Infinity) : undefined
+}
+
+/**
+ * An end within the running period, or taken back, changes what that period costs.
+ * docs.stripe.com/billing/subscriptions/prorations (what triggers prorations: setting cancel_at)
+ */
+export function movesEnd(world: World, sub: Subscription): boolean {
+  if (!['active', 'past_due', 'unpaid'].includes(sub.status)) return false
+  return sub.items.data.some((item) => {
+    const end = endOf(sub, item, world.at)
+    return end !== undefined && end !== item.current_period_end
+  })
 }
 
 function sameInterval(item: SubscriptionItem, old: SubscriptionItem | undefined): boolean {

@@ -1,0 +1,125 @@
+/**
+ * What is done when an approval was given, by kind. Each checks again what it rests on and throws a Refusal when that
+ * does not hold any more: then nothing is done, and the approval says why.
+ */
+import type { ApprovalKind } from '../domain/approval.ts'
+import type { Instant } from '../domain/calendar.ts'
+import { decideStripeCancel } from '../domain/cancel.ts'
+import type { PlannedCall } from '../domain/effect.ts'
+import { Refusal } from '../domain/error.ts'
+import { noticeKey, workflowId } from '../domain/id.ts'
+import { adjust } from '../ledger/adjustment.ts'
+import { resolveAlert } from '../store/alert.ts'
+import { type Approval, approvalMetadata } from '../store/approval.ts'
+import type { Client, Pool } from '../store/connect.ts'
+import { isDuplicate, keepDuplicate } from '../store/duplicate.ts'
+import { writeNotice } from '../store/notice.ts'
+import { grantStands } from '../store/payment.ts'
+import type { ChangeGateway } from '../stripe/change.ts'
+import type { Gateway } from '../stripe/gateway.ts'
+import { type Reach, wakeOwner } from '../workflows/owner.ts'
+
+/** What seeing takes, without doing anything. */
+export interface SeeingDeps {
+  pool: Pool
+  gateway: Gateway
+  changes: ChangeGateway
+}
+
+export interface CarryOutDeps extends SeeingDeps {
+  reach: Reach
+}
+
+type Approved<Kind extends ApprovalKind> = Extract<Approval, { kind: Kind }>
+
+/** How one kind is carried out. Any part may be repeated after a crash: only `apply` is known to happen once. */
+interface Carrier<Kind extends ApprovalKind> {
+  /** what Stripe is to be asked for, and does then; under keys of the approval, because it may be asked again */
+  inStripe?(
+    deps: SeeingDeps,
+    approval: Approved<Kind>,
+  ): Promise<{ calls: PlannedCall[]; ask: () => Promise<void> }>
+  /** what Postgres does, with the wallet and the approval locked, in the transaction that marks it as executed */
+  apply(client: Client, approval: Approved<Kind>, at: Instant): Promise<Record<string, unknown>>
+  /** a hint to whoever looks at the same thing, after the commit */
+  wakes?(approval: Approved<Kind>): string
+}
+
+const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
+  adjustment: {
+    async apply(client, { id, account, plan, planHash, decidedBy, reasonCode }, at) {
+      if (plan.expiresAt !== null && plan.expiresAt <= at) {
+        throw new Refusal('expiry_past', `its credits would have lapsed at ${plan.expiresAt}`)
+      }
+      const made = await adjust(client, {
+        account,
+        approval: id,
+        plan,
+        planHash,
+        actor: decidedBy ?? '',
+        reasonCode,
+        metadata: (await approvalMetadata(client, [id])).get(id),
+      })
+      await writeNotice(client, {
+        account,
+        kind: 'adjustment_made',
+        key: noticeKey.adjusted(made.posting),
+        cause: { approval: id },
+        data: { ...made, reasonCode },
+      })
+      return { ...made }
+    },
+  },
+
+  /** It says that the grant stays. The order's matter is closed. */
+  late_payment: {
+    async apply(client, { account, plan }) {
+      if (!(await grantStands(client, account, plan))) {
+        throw new Refusal('approval_stale', `${plan.posting} is not the grant of ${plan.payment}`)
+      }
+      await resolveAlert(client, 'needs_attention', workflowId.checkout(plan.order))
+      return { posting: plan.posting }
+    },
+  },
+
+  /** It stays until the period that runs has ended, with all that it granted. */
+  duplicate_subscription: {
+    async inStripe({ pool, gateway, changes }, { id, plan: { subscription } }) {
+      await requireDuplicate(pool, subscription)
+      const decision = decideStripeCancel(await gateway.subscription(subscription))
+      if ('refused' in decision) {
+        const { code, detail, data } = decision.refused
+        throw new Refusal(code, detail, data)
+      }
+      return {
+        calls: decision.effects.stripe,
+        async ask() {
+          for (const step of decision.steps) await changes.take(subscription, step, id)
+        },
+      }
+    },
+    async apply(client, { id, plan: { subscription } }) {
+      await keepDuplicate(client, subscription, id)
+      await resolveAlert(client, 'needs_attention', subscription)
+      return { subscription }
+    },
+    wakes: ({ plan }) => workflowId.subscription(plan.subscription),
+  },
+}
+
+/** The other one may have ended meanwhile: then this is the account's only one, and nobody wanted that to end. */
+async function requireDuplicate(pool: Pool, subscription: string): Promise<void> {
+  if (await isDuplicate(pool, subscription)) return
+  throw new Refusal('approval_stale', `no other subscription is live beside ${subscription}`)
+}
+
+/** The carrier of an approval's kind, for that approval. */
+export function carrierOf(approval: Approval): Carrier<ApprovalKind> {
+  return CARRIERS[approval.kind] as Carrier<ApprovalKind>
+}
+
+/** Tells the owner of what was decided. */
+export async function wakeOther({ reach }: CarryOutDeps, approval: Approval): Promise<void> {
+  const owner = carrierOf(approval).wakes?.(approval)
+  if (owner !== undefined) await wakeOwner(reach, owner, { reason: 'approval' })
+}

@@ -1,0 +1,106 @@
+/** Payments without the customer: the card that was kept, one charge of it, and what became of a charge. */
+import Stripe from 'stripe'
+import type { Instant } from '../domain/calendar.ts'
+import { stripeKey } from '../domain/id.ts'
+import type { ChargeFacts } from '../domain/top-up.ts'
+import { instant, METADATA } from './fact.ts'
+import { unlessMissing } from './gateway.ts'
+
+export interface ChargeOrder {
+  account: string
+  /** of the account's attempts: the key in Stripe is made of the two */
+  ordinal: number
+  attempt: string
+  customer: string
+  method: string
+  amountMinor: string
+  currency: string
+  /** when the attempt was written: its payment is no older */
+  startedAt: Instant
+}
+
+type Named = Pick<ChargeOrder, 'customer' | 'attempt' | 'startedAt'>
+
+export type PaymentGateway = ReturnType<typeof createPaymentGateway>
+
+export function createPaymentGateway(stripe: Stripe) {
+  const gateway = {
+    /** The card that a customer is charged with: the default of his invoices, or the last that was kept. */
+    async keptMethod(customer: string): Promise<string | null> {
+      const found = await unlessMissing(stripe.customers.retrieve(customer))
+      if (found === undefined || found.deleted) return null
+      const preferred = found.invoice_settings.default_payment_method
+      if (preferred !== null) return typeof preferred === 'string' ? preferred : preferred.id
+      const { data } = await stripe.customers.listPaymentMethods(customer, { type: 'card', limit: 1 })
+      return data[0]?.id ?? null
+    },
+
+    /**
+     * Charges a kept card, once for an attempt, and answers its payment; or why Stripe made none. A card that is declined
+     * has a payment that says so.
+     */
+    async charge(order: ChargeOrder): Promise<ChargeFacts | { refused: string }> {
+      // an answer that was lost: Stripe knows
+      const before = await gateway.chargeOf(order)
+      if (before !== null) return before
+      try {
+        const made = await stripe.paymentIntents.create(
+          {
+            amount: Number.parseInt(order.amountMinor, 10),
+            currency: order.currency,
+            customer: order.customer,
+            payment_method: order.method,
+            off_session: true,
+            confirm: true,
+            metadata: { [METADATA.account]: order.account, [METADATA.topUp]: order.attempt },
+          },
+          { idempotencyKey: stripeKey.topUp(order.account, order.ordinal) },
+        )
+        return chargeFacts(made)
+      } catch (error) {
+        if (error instanceof Stripe.errors.StripeCardError) {
+          const { payment_intent: intent, code } = error
+          return intent === undefined ? { refused: code ?? 'card_declined' } : chargeFacts(intent)
+        }
+        if (error instanceof Stripe.errors.StripeInvalidRequestError && error.statusCode !== 429)
+          return { refused: error.code ?? 'invalid_request' }
+        throw error
+      }
+    },
+
+    /** The payment of an attempt, found by what it says of itself; null when there is none. */
+    async chargeOf({ customer, attempt, startedAt }: Named): Promise<ChargeFacts | null> {
+      const payments = stripe.paymentIntents.list({
+        customer,
+        // an hour for clocks that differ
+        created: { gte: Math.floor(Date.parse(startedAt) / 1000) - 3_600 },
+        limit: 100,
+        expand: ['data.latest_charge'],
+      })
+      for await (const intent of payments)
+        if (intent.metadata[METADATA.topUp] === attempt) return chargeFacts(intent)
+      return null
+    },
+
+    /** A payment by its own id; null when it is not this attempt's. */
+    async chargeNamed(payment: string, attempt: string): Promise<ChargeFacts | null> {
+      const expand = ['latest_charge']
+      const found = await unlessMissing(stripe.paymentIntents.retrieve(payment, { expand }))
+      return found?.metadata[METADATA.topUp] === attempt ? chargeFacts(found) : null
+    },
+  }
+  return gateway
+}
+
+function chargeFacts(intent: Stripe.PaymentIntent): ChargeFacts {
+  const { latest_charge: charge, last_payment_error: error } = intent
+  const at = charge === null || typeof charge === 'string' ? intent.created : charge.created
+  return {
+    id: intent.id,
+    status: intent.status,
+    received: String(intent.amount_received),
+    currency: intent.currency,
+    paidAt: intent.status === 'succeeded' ? instant(at) : null,
+    code: error?.code ?? null,
+  }
+}

@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { SYSTEM } from '../../src/domain/approval.ts'
+import { approvalKey, workflowId } from '../../src/domain/id.ts'
+import { createApiKey } from '../../src/store/api-key.ts'
+import { requestApproval } from '../../src/store/approval.ts'
+import { transaction } from '../../src/store/connect.ts'
+import { wakeOwner } from '../../src/workflows/owner.ts'
+import { startCutProxy } from '../support/cut-proxy.ts'
+import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
+import { startRole } from '../support/process.ts'
+import { balanceOf, eventually, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+
+describe('an approval', function () {
+  this.timeout(120_000)
+  let stack: Stack
+  /** a second person's */
+  let key: string
+  /** approved, by a worker that was killed right after it had written that down; Temporal notices by and by */
+  let cutOff: { account: string; id: string; first: number }
+  before(async () => {
+    stack = await startStack({ worker: false })
+    key = await createApiKey(stack.database.owner, { name: 'second', scopes: ['approvals'] })
+    cutOff = await decideAndDie()
+    await stack.startWorker()
+  })
+  after(() => stack?.stop())
+  afterEach(() => assertBooks(stack.database))
+
+  const askFor = async (amount: string) => {
+    const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
+    await give(stack.database.pool, account, '10')
+    const body = { account, direction: 'debit', amount, reason_code: 'granted_twice' }
+    const { id } = (await stack.call<{ id: string }>('POST', '/v1/adjustments', body)).body
+    return { account, id }
+  }
+  /** Decides as the second person. */
+  const decide = async (id: string, verdict: 'approve' | 'reject', idempotencyKey: string = randomUUID()) => {
+    const answer = await fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${key}`,
+        'content-type': 'application/json',
+        'idempotency-key': idempotencyKey,
+      },
+      body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
+    })
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+  }
+  async function decideAndDie() {
+    const proxy = await startCutProxy(stack.database.serviceUrl)
+    const worker = await startRole(stack, 'worker', { databaseUrl: proxy.url })
+    try {
+      const asked = await askFor('4')
+      const held = proxy.holdAfter('commit', 'update approval set state')
+      const answer = decide(asked.id, 'approve', 'once')
+      await held
+      await worker.kill()
+      const { status } = await answer
+      return { ...asked, first: status }
+    } finally {
+      await worker.kill()
+      await proxy.close()
+    }
+  }
+  const read = async (id: string) => (await stack.call('GET', `/v1/approvals/${id}`)).body
+  const describeRun = (id: string) => stack.temporal.workflow.getHandle(workflowId.approval(id)).describe()
+  const closed = (id: string) =>
+    eventually(`${id} is over`, async () => {
+      const run = await describeRun(id)
+      return run.status.name === 'COMPLETED' && run
+    })
+  const corrections = async (account: string) =>
+    (
+      await stack.database.pool.query(`select 1 from posting where account_id = $1 and kind = 'adjustment'`, [
+        account,
+      ])
+    ).rowCount
+
+  it('is seen in Temporal while it waits, ends when it is decided, and finds all done when it is started again', async () => {
+    const { account, id } = await askFor('4')
+    const attributes = await eventually('its search attributes', async () => {
+      const { typedSearchAttributes } = await describeRun(id)
+      const pairs = Object.fromEntries(
+        typedSearchAttributes.getAll().map(({ key: { name }, value }) => [name, value]),
+      )
+      return 'PerennialStatus' in pairs && pairs
+    })
+    assert.deepEqual([attributes['PerennialAccount'], attributes['PerennialStatus']], [account, 'pending'])
+    assert.equal((await stack.call('POST', `/v1/approvals/${id}/approve`, {})).status, 403)
+    assert.equal((await decide(id, 'approve')).body['state'], 'executed')
+    const { runId } = await closed(id)
+    await wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, workflowId.approval(id), {
+      reason: 'test',
+    })
+    await eventually('another run has ended', async () => (await closed(id)).runId !== runId)
+    assert.equal(await corrections(account), 1)
+  })
+
+  it('ends by itself at its deadline, also when only the database knew of it', async () => {
+    const { account } = await askFor('4')
+    const orphan = await transaction(stack.database.pool, (client) =>
+      requestApproval(client, {
+        kind: 'adjustment',
+        account,
+        plan: { direction: 'credit', amount: '1', overdraft: false, expiresAt: null, priority: 100 },
+        key: approvalKey.adjustment(account, 'orphan'),
+        requestedBy: SYSTEM,
+        reasonCode: 'test',
+      }),
+    )
+    await assert.rejects(describeRun(orphan.id), /not found/)
+    // what a start of a worker does
+    await stack.stopWorker()
+    await stack.startWorker()
+    await eventually('it was adopted', async () => {
+      const run = await describeRun(orphan.id).catch(() => undefined)
+      return run?.status.name === 'RUNNING'
+    })
+    await stack.clock.advance(stack.clock.now() + DAY_MS)
+    const { rows } = await stack.database.pool.query(
+      `select distinct state, decided_by from approval where account_id = $1`,
+      [account],
+    )
+    assert.deepEqual(rows, [{ state: 'expired', decided_by: null }])
+    await closed(orphan.id)
+    assert.equal((await decide(orphan.id, 'reject')).body['code'], 'approval_expired')
+    assert.equal(await balanceOf(stack, account), '10')
+  })
+
+  describe('of a second live subscription', () => {
+    let kept: Twice
+    let rejected: Twice
+    let alone: Twice
+    before(async () => {
+      ;[kept, rejected, alone] = await Promise.all([twice(), twice(), twice()])
+    })
+
+    interface Twice {
+      account: string
+      first: string
+      second: string
+      /** of the approval */
+      id: string
+    }
+    /** An account that pays twice. */
+    async function twice(): Promise<Twice> {
+      const { account, subscription } = await subscribe(stack)
+      const first = await stack.stripe.subscriptions.retrieve(subscription)
+      const second = await stack.stripe.subscriptions.create({
+        customer: first.customer as string,
+        items: [{ price: first.items.data[0]?.price.id ?? '' }],
+        default_payment_method: first.default_payment_method as string,
+      })
+      await settled(stack)
+      const list = `/v1/approvals?account=${account}&kind=duplicate_subscription`
+      const { data } = (await stack.call<{ data: { id: string }[] }>('GET', list)).body
+      assert.equal(data.length, 1)
+      return { account, first: subscription, second: second.id, id: data[0]?.id ?? '' }
+    }
+    const alerts = async (subject: string) =>
+      (
+        await stack.database.pool.query(
+          `select 1 from alert where kind = 'needs_attention' and subject = $1 and resolved_at is null`,
+          [subject],
+        )
+      ).rowCount
+    const attention = async (subscription: string) =>
+      (
+        await stack.database.pool.query<{ attention: string | null }>(
+          'select attention from subscription where id = $1',
+          [subscription],
+        )
+      ).rows[0]?.attention
+
+    it('ends the duplicate with its period, keeps what it granted, and nobody need look any more', async () => {
+      const { account, first, second, id } = kept
+      await eventually('a person is asked', async () => (await alerts(second)) === 1)
+      const { status, body } = await decide(id, 'approve')
+      assert.deepEqual([status, body['state']], [200, 'executed'], JSON.stringify(body))
+      await settled(stack)
+      assert.equal((await stack.stripe.subscriptions.retrieve(second)).cancel_at_period_end, true)
+      assert.equal((await stack.stripe.subscriptions.retrieve(first)).cancel_at_period_end, false)
+      assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
+      assert.equal(await balanceOf(stack, account), '40')
+      // a look at it again changes nothing of that
+      await wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, second, {
+        reason: 'test',
+      })
+      await settled(stack)
+      assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
+    })
+
+    it('stays for a person when it is rejected, and is not asked again', async () => {
+      const { account, second, id } = rejected
+      await eventually('a person is asked', async () => (await alerts(second)) === 1)
+      assert.equal((await decide(id, 'reject')).body['state'], 'rejected')
+      await stack.stripe.subscriptions.update(second, { metadata: { looked: 'at' } })
+      await settled(stack)
+      assert.deepEqual([await attention(second), await alerts(second)], ['duplicate_subscription', 1])
+      assert.equal((await stack.stripe.subscriptions.retrieve(second)).cancel_at_period_end, false)
+      const { rowCount } = await stack.database.pool.query('select 1 from approval where account_id = $1', [
+        account,
+      ])
+      assert.equal(rowCount, 1)
+    })
+
+    it('is refused when the other one has ended meanwhile: this is the only one now', async () => {
+      const { first, second, id } = alone
+      await stack.stripe.subscriptions.cancel(first)
+      await settled(stack)
+      const { status, body } = await decide(id, 'approve')
+      assert.deepEqual([status, body['code']], [409, 'approval_stale'])
+      assert.equal((await stack.stripe.subscriptions.retrieve(second)).cancel_at_period_end, false)
+      assert.equal((await read(id))['state'], 'refused')
+    })
+  })
+
+  // last, so that nobody waits for Temporal to notice
+  describe('whose worker was killed', () => {
+    it('right after the decision was written is carried out once', async () => {
+      const { account, id, first } = cutOff
+      assert.equal(first, 202)
+      await eventually('it is carried out', async () => (await read(id))['state'] === 'executed')
+      const again = await eventually('its answer', async () => {
+        const answer = await decide(id, 'approve', 'once')
+        return answer.status === 200 && answer
+      })
+      assert.equal(again.body['state'], 'executed')
+      assert.equal(await corrections(account), 1)
+      assert.equal(await balanceOf(stack, account), '6')
+      await closed(id)
+    })
+  })
+})
