@@ -14,8 +14,9 @@ export const accountOf = (n: number): string => `acc_${n.toString(16).padStart(3
 
 /**
  * @param postings how many, over all accounts: ten grants each and then spends
+ * @param bare whether the bare statement is measured, too, and has as many rows
  */
-export async function seed(ownerUrl: string, postings: number, accounts: number): Promise<void> {
+export async function seed(ownerUrl: string, postings: number, accounts: number, bare = true): Promise<void> {
   const pool = connect(ownerUrl, 1)
   const spends = Math.max(0, Math.round(postings / accounts) - LOTS)
   const id = (n: string) => `'acc_' || lpad(to_hex(${n}), 32, '0')`
@@ -27,7 +28,8 @@ export async function seed(ownerUrl: string, postings: number, accounts: number)
         amount numeric(24, 8) not null, key text not null unique, at timestamptz not null default now());
       grant select, insert, update on bare_wallet, bare_ledger to perennial_service`)
     await pool.query(`insert into bare_wallet select n, 1e12 from generate_series(0, ${accounts - 1}) n`)
-    await pool.query(`insert into bare_ledger (wallet, amount, key)
+    if (bare)
+      await pool.query(`insert into bare_ledger (wallet, amount, key)
       select n % ${accounts}, 0.01, gen_random_uuid() from generate_series(1, ${postings}) n`)
     await pool.query(`insert into account (id) select ${id('n')} from generate_series(0, ${accounts - 1}) n`)
     await pool.query(`

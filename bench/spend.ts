@@ -58,7 +58,7 @@ async function main(): Promise<void> {
 }
 
 async function compareWithBare(postgres: Postgres, folder: string): Promise<void> {
-  await prepare(postgres, Number(values.postings), SPREAD)
+  await prepare(postgres, Number(values.postings), SPREAD, true)
   const pool = connect(postgres.serviceUrl)
   const http = await httpCases(postgres, folder)
   try {
@@ -90,7 +90,7 @@ async function compareSizes(postgres: Postgres): Promise<void> {
       await owner.query(`create database ${name}`)
       const urls = [postgres.ownerUrl, postgres.serviceUrl].map((url) => url.replace(/[^/]+$/, name))
       const [ownerUrl, serviceUrl] = urls as [string, string]
-      await prepare({ ownerUrl, serviceUrl }, postings, accounts)
+      await prepare({ ownerUrl, serviceUrl }, postings, accounts, false)
       sizes.push({ postings, url: ownerUrl, pool: connect(serviceUrl) })
     }
     const cases = sizes.flatMap(({ postings, pool }) =>
@@ -111,10 +111,11 @@ async function prepare(
   { ownerUrl }: { ownerUrl: string; serviceUrl: string },
   postings: number,
   accounts: number,
+  bare: boolean,
 ): Promise<void> {
   say(`seeding ${postings} postings`)
   await migrate(ownerUrl)
-  await seed(ownerUrl, postings, accounts)
+  await seed(ownerUrl, postings, accounts, bare)
 }
 
 /** Interleaved, so that what else the machine does meets all of them alike; one round before, to warm up. */

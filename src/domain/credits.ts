@@ -15,6 +15,9 @@ export const CREDIT_PLACES = 8
 /** The largest amount of one operation. `numeric(24, 8)` holds ten times as much for balances. */
 export const CREDITS_MAX = '1000000000000000'
 
+/** Parsed once: every spend is compared with it. */
+const MOST = new Exact(CREDITS_MAX)
+
 const PLAIN = /^(0|[1-9]\d{0,15})(\.\d{1,8})?$/
 
 /**
@@ -29,9 +32,8 @@ export function parseCredits(text: string): Exact {
     )
   }
   const amount = new Exact(text)
-  if (amount.lte(0)) throw new Refusal('credits_invalid', 'an amount of credits must be above zero')
-  if (amount.gt(CREDITS_MAX))
-    throw new Refusal('credits_invalid', `an amount of credits is at most ${CREDITS_MAX}`)
+  if (amount.isZero()) throw new Refusal('credits_invalid', 'an amount of credits must be above zero')
+  if (amount.gt(MOST)) throw new Refusal('credits_invalid', `an amount of credits is at most ${CREDITS_MAX}`)
   return amount
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Exact, parseCredits } from '../../src/domain/credits.ts'
 import { Refusal } from '../../src/domain/error.ts'
 import { readBalance } from '../../src/ledger/balance.ts'
@@ -96,6 +97,18 @@ describe('spends that wait together', () => {
     assert.deepEqual([held, available, debt], ['7', '0', '1'])
   })
 
+  it('nor is it drawn from the lot that burns first, if that has less that is free than is asked for', async () => {
+    const account = await openAccount(database)
+    for (const amount of ['6', '6']) await give(database.pool, account, amount)
+    await place(database.pool, account, '2')
+    assert.deepEqual(codes(await spendMany(database.pool, [of(account, '3'), of(account, '2')])), ['9', '7'])
+    const entries = await readLedger(database.pool, account, { limit: 2 })
+    assert.deepEqual(
+      entries.map(({ lots }) => lots.map(({ amount }) => amount).join()),
+      ['-1,-1', '-3'],
+    )
+  })
+
   it('a rich wallet with a poor neighbour draws on its lots as it would alone', async () => {
     const [alone, together] = [await openAccount(database), await openAccount(database)]
     const lots: string[][] = []
@@ -128,6 +141,24 @@ describe('spends that wait together', () => {
         }
       }
     }
+  })
+
+  it('none is posted before the one before it, also when the clock was turned back', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '5')
+    await give(database.pool, account, '5')
+    const turned = (ms: number) => database.owner.query('update business_clock set offset_ms = $1', [ms])
+    await turned(-DAY_MS)
+    try {
+      // from one lot, and then from both
+      for (const amount of ['1', '2'])
+        await spendMany(database.pool, [of(account, amount), of(account, amount)])
+    } finally {
+      await turned(0)
+    }
+    const at = (await readLedger(database.pool, account, { limit: 10 })).map(({ occurred_at }) => occurred_at)
+    assert.equal(at.length, 6)
+    assert.deepEqual(at, [...at].sort().reverse())
   })
 
   it('a key that waits twice is one spend, and both callers are answered alike', async () => {
@@ -212,6 +243,22 @@ describe('spends that wait together', () => {
     assert.deepEqual(codes(await waiting.asked), ['5', '3'])
   })
 
+  it('law 3: it locks them in the order of their ids: while it waits for one it has none that comes after', async () => {
+    for (let times = 0; times < 4; times++) {
+      const [first, second] = [await openAccount(database), await openAccount(database)].sort()
+      assert.ok(first !== undefined && second !== undefined)
+      for (const account of [first, second]) await give(database.pool, account, '10')
+      const waiting = await transaction(database.pool, async (client) => {
+        await spend(client, of(first, '1'))
+        const asked = spendMany(database.pool, [of(second, '2'), of(first, '2')], false)
+        await waitsForLock(database)
+        assert.equal((await spend(database.pool, of(second, '1'))).balance, '9')
+        return { asked }
+      })
+      assert.deepEqual(codes(await waiting.asked), ['7', '7'])
+    }
+  })
+
   it('nobody waits for a wallet that somebody else has locked', async () => {
     const [locked, free] = [await openAccount(database), await openAccount(database)]
     for (const account of [locked, free]) await give(database.pool, account, '10')
@@ -226,17 +273,46 @@ describe('spends that wait together', () => {
     assert.equal((await waiting.asked).balance, '5')
   })
 
+  it('an account is in one batch at a time, however many wait; others go beside it', async () => {
+    const [account, other] = [await openAccount(database), await openAccount(database)]
+    for (const one of [account, other]) await give(database.pool, one, '100')
+    let letGo = () => {}
+    const held = new Promise<void>((resolve) => (letGo = resolve))
+    let asked = 0
+    const slow: Queryable = {
+      async query(text, values) {
+        asked += 1
+        if (asked === 1) await held
+        return database.pool.query(text, values)
+      },
+    }
+    const queue = new SpendQueue(slow)
+    const many = (one: string) => Array.from({ length: 20 }, () => queue.spend(of(one, '1')))
+    const first = many(account)
+    await turn()
+    const then = many(account)
+    await turn()
+    assert.equal(asked, 1)
+    await Promise.all(many(other))
+    assert.equal(asked, 2)
+    letGo()
+    assert.deepEqual(
+      await told([...first, ...then]),
+      Array.from({ length: 40 }, (_, index) => String(99 - index)),
+    )
+  })
+
   it('they are served in the order of their arrival, also beside others', async () => {
     const accounts = [await openAccount(database), await openAccount(database), await openAccount(database)]
     for (const account of accounts) await give(database.pool, account, '50')
     const queue = new SpendQueue(database.pool, { batchMax: 20 })
     const asked = accounts.map((): Promise<{ balance: string }>[] => [])
     // some come while others of their account are under way
-    for (let turn = 0; turn < 8; turn++) {
+    for (let round = 0; round < 8; round++) {
       accounts.forEach((account, place) => {
         for (let n = 0; n < 5; n++) asked[place]?.push(queue.spend(of(account, '1')))
       })
-      await asked[turn % 3]?.[turn * 3]
+      await asked[round % 3]?.[round * 3]
     }
     for (const one of asked) {
       assert.deepEqual(

@@ -202,6 +202,27 @@ describe('the e-mail of a notice', () => {
     assert.deepEqual(await alertsOf(database), [])
   })
 
+  it('is marked before the server has any of it', async () => {
+    const notice = await tell(database, account)
+    let seen = ''
+    server.faults.first = async () => {
+      seen = (await deliveryOf(database, notice)).state
+    }
+    await run()
+    assert.equal(seen, 'sending')
+    assert.equal((await deliveryOf(database, notice)).state, 'delivered')
+  })
+
+  it('is had by one worker at a time', async () => {
+    for (let index = 0; index < 40; index += 1) await tell(database, account, `pst_${index}`)
+    await transaction(database.pool, async (client) => {
+      assert.equal((await claimDeliveries(client, EMAIL, 30)).length, 30)
+      // who comes at the same moment takes the others, and waits for nobody
+      assert.equal((await claimDeliveries(database.pool, EMAIL, 30)).length, 10)
+    })
+    assert.deepEqual(await claimDeliveries(database.pool, EMAIL, 30), [])
+  })
+
   it('is not sent by whoever had it too long: it may be somebody else’s', async () => {
     const notice = await tell(database, account)
     const [slow] = await claimDeliveries(database.pool, EMAIL, 10)

@@ -15,6 +15,8 @@ export interface Faults {
   data?: 'die' | undefined
   /** after all of it was read; `die` keeps the mail and does not say so */
   end?: number | 'die' | undefined
+  /** what it waits for before it answers to a mail that it has read */
+  first?: (() => Promise<void>) | undefined
 }
 
 export interface MailServer {
@@ -71,7 +73,7 @@ export async function startMailServer(login?: { user: string; pass: string }): P
         const to = session.envelope.rcptTo.map(({ address }) => address)
         mails.push({ to, source: Buffer.concat(chunks).toString('utf8') })
         if (end === 'die') die(session)
-        else done()
+        else void Promise.resolve(faults.first?.()).then(() => done(), done)
       })
     },
     onClose(session) {
