@@ -1,5 +1,6 @@
 /** The `perennial` command: what an operator does beside the pages. Reads unless a command says that it writes. */
 import { Command, Option } from 'commander'
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
@@ -7,6 +8,7 @@ import { Listr } from 'listr2'
 import { planCatalog, readCatalog, stepsInStripe, takeStep, writeDown } from './activities/catalog.ts'
 import { addNoticeCommands } from './cli-notice.ts'
 import { type Config, readConfig } from './config.ts'
+import { VERDICTS } from './domain/approval.ts'
 import { inWords, termsInWords } from './domain/catalog-words.ts'
 import { INVARIANTS, violations } from './ledger/invariant.ts'
 import { createApiKey, listApiKeys, revokeApiKey, type Scope, SCOPES } from './store/api-key.ts'
@@ -19,7 +21,10 @@ import { listStrays } from './store/stray.ts'
 import { stripeClient } from './stripe/gateway.ts'
 import { createPriceGateway } from './stripe/price.ts'
 
-const program = new Command('perennial').description('durable prepaid-credit billing').showHelpAfterError()
+const program = new Command('perennial')
+  .description('durable prepaid-credit billing')
+  .option('--api <url>', 'where the API is, for what is asked of it; http://127.0.0.1:PORT')
+  .showHelpAfterError()
 
 program
   .command('migrate')
@@ -78,6 +83,73 @@ key
       say(`${id} is revoked`)
     }),
   )
+
+const approval = program
+  .command('approval')
+  .description('what needs two persons; asked of the API with PERENNIAL_API_KEY, which says who you are')
+approval
+  .command('list')
+  .description('what waits for a decision, newest first')
+  .option('--state <state>', 'another state: approved, rejected, expired, executed, refused', 'pending')
+  .action(async ({ state }: { state: string }) => {
+    const { data } = await ask(`/v1/approvals?limit=100&state=${encodeURIComponent(state)}`)
+    const approvals = data as unknown as Record<string, string>[]
+    if (approvals.length === 0) say('none')
+    for (const { id, kind, account, requested_by, reason_code, expires_at } of approvals)
+      say([id, kind, account, `asked by ${requested_by}`, reason_code, `until ${expires_at}`].join('  '))
+  })
+approval
+  .command('show <id>')
+  .description('one of them, whole')
+  .action(async (id: string) => show(await ask(`/v1/approvals/${encodeURIComponent(id)}`)))
+for (const verdict of VERDICTS) {
+  const command = approval
+    .command(`${verdict} <id>`)
+    .description(
+      verdict === 'approve'
+        ? 'have its plan carried out; it is shown first (writes)'
+        : 'nothing is done (writes)',
+    )
+    .option('-y, --yes', 'do not ask')
+  if (verdict === 'reject') command.requiredOption('--reason <code>', 'a slug: why')
+  command.action(async (id: string, { yes, reason }: { yes?: true; reason?: string }) => {
+    const path = `/v1/approvals/${encodeURIComponent(id)}`
+    show(await ask(path))
+    if (!yes && !(await agrees(`${verdict} it?`))) fail('nothing was done')
+    const { state, result } = await ask(
+      `${path}/${verdict}`,
+      reason === undefined ? {} : { reason_code: reason },
+    )
+    say(`${id} is ${state} ${JSON.stringify(result)}`)
+  })
+}
+
+/** Asks the API. Ends the program with what it says when it refuses. */
+async function ask(path: string, body?: object): Promise<Record<string, string>> {
+  const { apiKey, port } = readConfig()
+  if (apiKey === undefined)
+    fail('PERENNIAL_API_KEY is not set: a key of your own, with the scopes read and approvals')
+  const answer = await fetch(`${program.opts<{ api?: string }>().api ?? `http://127.0.0.1:${port}`}${path}`, {
+    method: body === undefined ? 'GET' : 'POST',
+    headers: {
+      authorization: `Bearer ${apiKey}`,
+      ...(body !== undefined && { 'content-type': 'application/json', 'idempotency-key': randomUUID() }),
+    },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+  // whatever is shown is a text or becomes one
+  const said = (await answer.json()) as Record<string, string>
+  if (!answer.ok) fail(`${said['code']}: ${said['detail']}`)
+  if (answer.status === 202) fail(`it was taken and goes on: GET /v1/commands/${said['id']}`)
+  return said
+}
+
+function show(facts: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(facts)) {
+    if (name !== 'object')
+      say(`${name.padEnd(22)} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+  }
+}
 
 const inbox = program.command('inbox').description('webhook events that were set aside')
 inbox

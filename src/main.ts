@@ -28,6 +28,7 @@ import { type Config, readConfig } from './config.ts'
 import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { createChangeGateway } from './stripe/change.ts'
+import { createCollectionGateway } from './stripe/collection.ts'
 import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
 import { createPaymentGateway } from './stripe/payment.ts'
 import { createPriceGateway } from './stripe/price.ts'
@@ -77,6 +78,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
   const prices = createPriceGateway(stripeApi)
   const purchases = createPurchaseGateway(stripeApi)
   const changes = createChangeGateway(stripeApi)
+  const collection = createCollectionGateway(stripeApi)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
@@ -94,7 +96,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     const client = new Client({ connection, namespace: config.temporalNamespace })
     await registerAttributes(client, config.temporalNamespace)
     const reach = { client, taskQueue: config.taskQueue }
-    const subscriptions = createSubscriptionActivities({ pool, gateway, reach })
+    const subscriptions = createSubscriptionActivities({ pool, gateway, collection, reach })
     const worker = await Worker.create({
       connection,
       namespace: config.temporalNamespace,
@@ -108,7 +110,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createPurchaseActivities({ pool, purchases }),
         ...createTopUpActivities({ pool, payments: createPaymentGateway(stripeApi), purchases, reach }),
         ...createApprovalActivities({ pool, gateway, changes, reach }),
-        ...createCustomerActivities({ pool, gateway }),
+        ...createCustomerActivities({ pool, gateway, collection }),
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
         ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),

@@ -147,7 +147,13 @@ async function targetOf(
   if (current?.plan === plan && current.interval === interval) return { target: current, instead: 'nothing' }
   const sold = (await listOnSale(pool)).filter((terms) => terms.kind !== 'pack' && terms.plan === plan)
   if (sold.some((terms) => terms.kind === 'free')) return { target: undefined, instead: 'free' }
-  const prices = sold.filter((terms) => terms.kind === 'plan' && terms.interval === interval) as PriceTerms[]
+  const prices = sold.filter(
+    (terms): terms is PriceTerms =>
+      terms.kind === 'plan' &&
+      terms.interval === interval &&
+      // a subscription has one currency for ever
+      (current === undefined || terms.currency === current.currency),
+  )
   const target = prices.find((terms) => terms.commitmentMonths === null)
   return { target, instead: prices.length > 0 ? 'commitment' : 'nothing' }
 }

@@ -2,18 +2,26 @@
 import { businessNow } from '../clock.ts'
 import type { Instant } from '../domain/calendar.ts'
 import type { CustomerObservation, CustomerPlan } from '../domain/customer.ts'
-import { workflowId } from '../domain/id.ts'
+import { effectsOf, type Foresight, foresightOf } from '../domain/effect.ts'
+import { customerOf as customerNamed, workflowId } from '../domain/id.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import { recordAudit } from '../store/audit.ts'
+import { finishCommand, readCommand } from '../store/command.ts'
 import { type Pool, transaction } from '../store/connect.ts'
 import { settle, unsettledFor } from '../store/inbox.ts'
 import { customerTie, tieCustomer, tiedAccount, untieCustomer } from '../store/stripe-customer.ts'
+import type { CollectionGateway } from '../stripe/collection.ts'
 import { type Gateway, lacksCustomer } from '../stripe/gateway.ts'
-import { translated } from './translate.ts'
+import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
+import { refusalOf, translated } from './translate.ts'
 
 export interface CustomerDeps {
   pool: Pool
   gateway: Gateway
+}
+
+export interface CustomerActivityDeps extends CustomerDeps {
+  collection: CollectionGateway
 }
 
 export interface CustomerSight {
@@ -25,7 +33,7 @@ export interface CustomerSight {
 
 export type CustomerActivities = ReturnType<typeof createCustomerActivities>
 
-export function createCustomerActivities({ pool, gateway }: CustomerDeps) {
+export function createCustomerActivities({ pool, gateway, collection }: CustomerActivityDeps) {
   return translated({
     async observeCustomer({ customer }: { customer: string }): Promise<CustomerSight> {
       const events = (await unsettledFor(pool, workflowId.customer(customer))).map((event) => event.eventId)
@@ -42,6 +50,21 @@ export function createCustomerActivities({ pool, gateway }: CustomerDeps) {
         await settle(client, events)
         await resolveAlert(client, 'needs_attention', workflowId.customer(customer))
       })
+    },
+
+    /** Opens Stripe's own page for a customer, once a command. */
+    async openPortal(input: { customer: string; command: string }): Promise<CommandAnswer> {
+      const row = await readCommand(pool, input.command)
+      if (row?.answer !== undefined) return row.answer
+      const { return_url: returnUrl = '' } = row?.input ?? {}
+      try {
+        const url = await collection.openPortal(input.customer, returnUrl, input.command)
+        return await finishCommand(pool, input.command, { state: 'done', statusCode: 201, result: { url } })
+      } catch (error) {
+        const result = refusalOf(error)
+        if (result === undefined) throw error
+        return await finishCommand(pool, input.command, { state: 'refused', statusCode: 502, result })
+      }
     },
   })
 }
@@ -98,4 +121,14 @@ async function noteDeleted(pool: Pool, customer: string): Promise<void> {
       `${account}'s customer was deleted in Stripe; its credits stay, its next order makes a new customer`,
     )
   })
+}
+
+/** What a command for Stripe's own page would do. */
+export async function foreseePortal(
+  { pool }: Pick<CustomerDeps, 'pool'>,
+  { subject, input }: PreviewInput,
+): Promise<Foresight> {
+  const params = { customer: customerNamed(subject) ?? '', return_url: input['return_url'] ?? '' }
+  const stripe = [{ method: 'POST' as const, path: '/v1/billing_portal/sessions', params }]
+  return foresightOf(await businessNow(pool), { effects: effectsOf({ stripe }) })
 }

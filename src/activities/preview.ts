@@ -14,6 +14,7 @@ import {
   type Seer,
 } from './change-preview.ts'
 import { foreseeCheckout } from './checkout.ts'
+import { foreseePortal } from './customer.ts'
 import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
 import { translated } from './translate.ts'
 
@@ -34,6 +35,7 @@ const FORESEE: Record<Operation, Foresee> = {
   approve: foreseeDecision,
   reject: foreseeDecision,
   change: foreseeChange,
+  portal: foreseePortal,
   resume: foreseeResume,
   withdraw: foreseeWithdrawal,
 }

@@ -16,8 +16,10 @@ import { keepMirror, mirrorBefore } from '../store/mirror.ts'
 import { writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
+import { catalogInForce } from '../store/price-list.ts'
 import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
+import type { CollectionGateway } from '../stripe/collection.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { SYSTEM } from '../domain/approval.ts'
 import { approvalKey, postingKey, workflowId } from '../domain/id.ts'
@@ -32,6 +34,7 @@ const ATTEMPTS_MAX = 10
 export interface SubscriptionDeps {
   pool: Pool
   gateway: Gateway
+  collection: CollectionGateway
   reach: Reach
 }
 
@@ -47,7 +50,7 @@ export interface SubscriptionSight {
 
 export type SubscriptionActivities = ReturnType<typeof createSubscriptionActivities>
 
-export function createSubscriptionActivities({ pool, gateway, reach }: SubscriptionDeps) {
+export function createSubscriptionActivities({ pool, gateway, collection, reach }: SubscriptionDeps) {
   return translated({
     async observeSubscription({ subscription: id }: { subscription: string }): Promise<SubscriptionSight> {
       const events = (await unsettledFor(pool, id)).map((event) => event.eventId)
@@ -74,14 +77,25 @@ export function createSubscriptionActivities({ pool, gateway, reach }: Subscript
         invoices.flatMap((invoice) => invoice.lines.map((line) => postingKey.invoiceLine(line.id))),
       )
       const known = [...posted, ...written, ...settled]
-      const open = unsettledInvoices(invoices, new Set(known))
+      const open = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const before = await mirrorBefore(pool, id)
       if (before?.priceId != null) prices.add(before.priceId)
       for (const each of [subscription.pending, before?.pending]) if (each != null) prices.add(each.priceId)
       const terms = await termsOf(pool, [...prices])
-      const observation = { at, subscription, invoices: open, terms, known, pending, owed, before }
+      const reminderDays = (await catalogInForce(pool))?.dunning.reminderDays ?? []
+      const observation = {
+        at,
+        subscription,
+        invoices: open,
+        terms,
+        known,
+        pending,
+        owed,
+        reminderDays,
+        before,
+      }
       return { at, events, observation }
     },
 
@@ -185,6 +199,17 @@ async function askAboutDuplicate(client: Client, { id, account, plan, group }: M
 
 /** A plan as it may come from a workflow that was made with an earlier version of this program. */
 type KeptPlan = Omit<SubscriptionPlan, 'settlements' | 'cuts' | 'notices'> & Partial<SubscriptionPlan>
+
+/** Open invoices that Stripe tried to collect, with whether they wait for their customer. */
+async function withActions(collection: CollectionGateway, invoices: InvoiceFacts[]): Promise<InvoiceFacts[]> {
+  return await Promise.all(
+    invoices.map(async (invoice) => {
+      const { status, attempts = 0, intent } = invoice
+      if (status !== 'open' || attempts === 0 || intent == null) return invoice
+      return { ...invoice, actionRequired: await collection.waitsForCustomer(intent) }
+    }),
+  )
+}
 
 /** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */
 function unsettledInvoices(invoices: InvoiceFacts[], known: Set<string>): InvoiceFacts[] {

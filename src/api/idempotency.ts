@@ -80,7 +80,8 @@ export async function answerOnce(
 ): Promise<FastifyReply> {
   if (isDryRun(request)) {
     // what it makes has an id only then
-    const minted = once.status === 201 ? Object.values(once.input) : []
+    const ids = Object.values(once.input).filter((id) => id !== once.scope)
+    const minted = once.status === 201 ? ids : []
     return sendPreview(reply, await foresee(deps, request, once), minted)
   }
   const { scope, operation, content, owner, input, status } = once

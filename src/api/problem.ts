@@ -64,6 +64,7 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   delivery_sending: [409, 'The delivery is under way'],
   endpoint_not_found: [404, 'No such webhook endpoint'],
   endpoint_url_refused: [400, 'Not a URL that webhooks can go to'],
+  customer_not_found: [409, 'The account has no customer in Stripe'],
   event_malformed: [400, 'Not an event of Stripe'],
   expiry_past: [400, 'The expiry is past'],
   external_id_taken: [409, 'The external id is taken'],

@@ -30,6 +30,7 @@ import { sendForeseenRefusal } from './preview.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
+import { portalSessionRoutes } from './portal-sessions.ts'
 import { subscriptionChangeRoutes } from './subscription-change.ts'
 import { subscriptionRoutes } from './subscriptions.ts'
 import { topUpRoutes } from './top-up.ts'
@@ -143,6 +144,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   catalogRoutes(app, deps)
   subscriptionRoutes(app, deps)
   subscriptionChangeRoutes(app, deps)
+  portalSessionRoutes(app, deps)
   purchaseRoutes(app, deps)
   topUpRoutes(app, deps, watch)
   commandRoutes(app, deps)

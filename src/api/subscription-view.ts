@@ -35,6 +35,15 @@ export const pendingChangeView = z
     ],
   })
 
+const paymentView = z
+  .object({
+    status: z.enum(['failed', 'action_required']),
+    url: z.string().nullable().describe('where the customer pays'),
+    attempts: z.int(),
+    next_attempt_at: instant.nullable().describe('null: Stripe does not try again by itself'),
+  })
+  .describe('of the oldest invoice that could not be collected')
+
 export const subscriptionView = z
   .object({
     id: z
@@ -59,6 +68,7 @@ export const subscriptionView = z
     pending_change: pendingChangeView
       .nullable()
       .describe('what changes by itself: when it is paid, or at the end of the period'),
+    payment: paymentView.nullable().describe('what is still to be paid; nothing is granted until it is'),
     ended_at: instant.nullable(),
     created_at: instant,
     metadata: metadataOutput,
@@ -85,6 +95,7 @@ export const subscriptionView = z
         cancel_at: null,
         paused: false,
         pending_change: null,
+        payment: null,
         ended_at: null,
         created_at: EXAMPLE.at,
         metadata: { seat: '7' },
@@ -115,6 +126,7 @@ export const JUST_OPENED = {
   cancel_at: null,
   paused: false,
   pending_change: null,
+  payment: null,
   ended_at: null,
 } as const
 
@@ -149,6 +161,12 @@ export function viewOf(row: SubscriptionRow): SubscriptionView {
     cancel_at: iso(row.cancel_at),
     paused: row.paused ?? false,
     pending_change: row.pending_change && pendingView(row.pending_change),
+    payment: row.payment && {
+      status: row.payment.status,
+      url: row.payment.url,
+      attempts: row.payment.attempts,
+      next_attempt_at: row.payment.nextAttemptAt,
+    },
     ended_at: iso(row.ended_at),
     created_at: row.created_at.toISOString(),
     metadata: row.metadata,

@@ -28,6 +28,7 @@ export function relations(json: unknown): Problem[] {
     ),
     ...sameLookupKeys(plans, packs),
     ...inLimits(looseOf(file['limits']), packs, file['currency']),
+    ...inDunning(looseOf(file['dunning'])),
   ]
 }
 
@@ -146,6 +147,14 @@ function within(limits: Loose, price: unknown, path: PropertyKey[]): Problem[] {
   const outside =
     above(amountOf(limits['purchase_min']), amount) || above(amount, amountOf(limits['purchase_max']))
   return outside ? [{ path, message: 'not within the limits of a purchase' }] : []
+}
+
+function inDunning({ reminder_days: days }: Loose): Problem[] {
+  return (Array.isArray(days) ? days : []).flatMap((day: unknown, index, all: unknown[]) => {
+    const before = all[index - 1]
+    if (typeof day !== 'number' || typeof before !== 'number' || day > before) return []
+    return [{ path: ['dunning', 'reminder_days', index], message: 'not after the reminder before' }]
+  })
 }
 
 /** Minor units; undefined for what is none, of which somebody else tells. */

@@ -22,7 +22,7 @@ export interface KeptPrice {
 /** What is known here: the rows of the file's lookup keys, whatever else is on sale, and what is in force. */
 export interface Known {
   kept: Map<string, KeptPrice>
-  inForce: Pick<Catalog, 'version' | 'currency' | 'automaticTax' | 'limits'> | undefined
+  inForce: Pick<Catalog, 'version' | 'currency' | 'automaticTax' | 'limits' | 'dunning'> | undefined
 }
 
 /** What Stripe has of it. */
@@ -192,7 +192,7 @@ const LEFT_OPEN = new Set(['tier', 'trial'])
 
 function changedInForce(catalog: Catalog, inForce: Known['inForce']): string[] {
   if (inForce === undefined) return ['version', 'limits']
-  return (['version', 'currency', 'automaticTax', 'limits'] as const).filter(
+  return (['version', 'currency', 'automaticTax', 'limits', 'dunning'] as const).filter(
     (name) => canonical(catalog[name]) !== canonical(inForce[name]),
   )
 }

@@ -78,6 +78,13 @@ const limits = z.strictObject({
   purchase_hour_max: z.int().min(1).max(1_000).default(10).describe('orders of packs an account and hour'),
 })
 
+const dunning = z.strictObject({
+  reminder_days: z
+    .array(z.int().min(1).max(60))
+    .max(10)
+    .describe('days after an invoice could not be collected on which its customer is reminded'),
+})
+
 const catalogFile = z.strictObject({
   version: slug,
   currency,
@@ -86,6 +93,7 @@ const catalogFile = z.strictObject({
   renewal: renewal.default({ rule: 'replace' }),
   automatic_tax: z.boolean().default(false).describe('whether Stripe reckons tax on what is sold'),
   limits,
+  dunning: dunning.default({ reminder_days: [] }),
   plans: z.array(plan).min(1),
   packs: z.array(pack).default([]),
 })
@@ -114,6 +122,12 @@ export interface Limits extends PurchaseLimits {
   purchaseHourMax: number
 }
 
+/** What is done about payments that failed. */
+export interface Dunning {
+  /** days after the first failure, ascending */
+  reminderDays: number[]
+}
+
 /** The catalogue file, read. */
 export interface Catalog {
   version: string
@@ -121,6 +135,7 @@ export interface Catalog {
   /** whether Stripe reckons tax on what is sold */
   automaticTax: boolean
   limits: Limits
+  dunning: Dunning
   prices: CatalogPrice[]
   free: FreeTerms[]
   packs: CatalogPack[]
@@ -150,6 +165,7 @@ export function parseCatalog(json: unknown): Catalog {
       ),
       purchaseHourMax: file.limits.purchase_hour_max,
     },
+    dunning: { reminderDays: file.dunning.reminder_days },
     prices: file.plans.flatMap((each) => pricesOf(file, each)),
     free: file.plans.filter((each) => each.free).map((each) => freeTerms(file, each)),
     packs: file.packs.flatMap((each) => packsOf(file, each)),

@@ -21,6 +21,7 @@ export type RefusalCode =
   | 'delivery_sending'
   | 'endpoint_not_found'
   | 'endpoint_url_refused'
+  | 'customer_not_found'
   | 'expiry_past'
   | 'external_id_taken'
   | 'grant_limit'

@@ -66,6 +66,8 @@ export const noticeKey = {
   paymentFailed: (invoice: string, attempt: string) => `payment_failed:${invoice}:${attempt}`,
   /** An invoice or a payment intent that waits for its customer. */
   actionRequired: (payment: string) => `payment_action_required:${payment}`,
+  /** One reminder of an invoice that is not paid: the first is 0. */
+  paymentReminder: (invoice: string, index: number) => `payment_reminder:${invoice}:${index}`,
   paymentRecovered: (invoice: string) => `payment_recovered:${invoice}`,
   /** What became of one change of plan. */
   planChange: (change: string, became: 'changed' | 'scheduled' | 'withdrawn') =>

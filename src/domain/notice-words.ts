@@ -54,6 +54,14 @@ const WORDS: { readonly [Kind in NoticeKind]: (data: NoticeData[Kind]) => Words 
     lines: [`Your bank asks you to confirm a payment of ${moneyText(money)}.`],
     action: linked('Confirm the payment', payUrl),
   }),
+  payment_reminder: ({ nextAttemptAt, payUrl, ...money }) => ({
+    subject: 'A payment is still to be made',
+    lines: [
+      `${moneyText(money)} for your plan are still to be paid. No credits are added until they are.`,
+      ...(nextAttemptAt === null ? [] : [`We will try again on ${dateText(nextAttemptAt)}.`]),
+    ],
+    action: linked('Pay now', payUrl),
+  }),
   payment_recovered: (money) => ({
     subject: 'Your payment arrived',
     lines: [`We received ${moneyText(money)}. Your plan goes on.`],

@@ -67,6 +67,15 @@ export interface NoticeData {
     subscription: string | null
     payUrl: string | null
   }
+  payment_reminder: MoneyFacts & {
+    invoice: string
+    subscription: string
+    /** 1: the first */
+    reminder: string
+    /** null: Stripe does not try again by itself */
+    nextAttemptAt: Instant | null
+    payUrl: string | null
+  }
   payment_recovered: MoneyFacts & { invoice: string; subscription: string }
   plan_changed: PlanChangeFacts & {
     /** granted at once; null: nothing was */
@@ -122,6 +131,7 @@ export const NOTICES: { readonly [Kind in NoticeKind]: Spec<NoticeData[Kind]> } 
   purchase_failed: { event: 'purchase.failed', emailed: true },
   payment_failed: { event: 'payment.failed', emailed: true },
   payment_action_required: { event: 'payment.action_required', emailed: true },
+  payment_reminder: { event: 'payment.reminder', emailed: true },
   payment_recovered: { event: 'payment.recovered', emailed: true },
   plan_changed: { event: 'plan.changed', emailed: true },
   plan_change_scheduled: { event: 'plan.change_scheduled', emailed: true },

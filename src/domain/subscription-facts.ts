@@ -72,6 +72,8 @@ export interface InvoiceFacts {
   finalizedAt?: Instant | null
   /** where its customer can pay it */
   url?: string | null
+  /** the payment intent that collects it while it is open */
+  intent?: string | null
   /** its payment waits for its customer */
   actionRequired?: boolean
 }
@@ -103,6 +105,8 @@ export interface Observation {
   pending: PendingEntitlement[]
   /** credits whose money was given back, and that no later grant has made good; absent: none */
   owed?: string
+  /** days after a failure on which its customer is reminded; absent in old histories */
+  reminderDays?: number[]
   /** the mirror as the pass before left it; null: this is the first; absent in old histories */
   before?: MirrorBefore | null
 }
@@ -116,6 +120,18 @@ export interface MirrorBefore {
   cancelAt: Instant | null
   pending: PendingChange | null
   paused: boolean
+}
+
+/** An invoice that could not be collected. */
+export interface OwedPayment {
+  status: 'failed' | 'action_required'
+  invoice: string
+  amountMinor: string
+  currency: string
+  /** where its customer pays it */
+  url: string | null
+  attempts: number
+  nextAttemptAt: Instant | null
 }
 
 /** A change that Stripe will make, with the terms of what it changes to; as it is mirrored and answered. */
@@ -188,6 +204,7 @@ export interface Mirror {
   /** this and what follows: absent in plans of workflows that began under an earlier version */
   pending?: PendingChange | null
   paused?: boolean
+  payment?: OwedPayment | null
 }
 
 export interface SubscriptionPlan {

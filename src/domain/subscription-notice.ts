@@ -1,15 +1,17 @@
 /** What is news about a subscription: what changed since the pass before, as notices. Pure. */
 import type { PlanChangeFacts, PlannedNotice } from './notice.ts'
 import { Exact, formatCredits } from './credits.ts'
+import { paymentNotices } from './dunning.ts'
 import { noticeKey } from './id.ts'
 import { hasEnded } from './status.ts'
 import type { GrantStep, Mirror, MirrorBefore, Observation, PendingFacts } from './subscription-facts.ts'
 
-/** The news since the mirror before. A first look is no news: what began it has told of it. */
+/** The news since the mirror before. How it stands at a first look is no news: what began it has told of it. */
 export function noticesOf(seen: Observation, mirror: Mirror, grants: GrantStep[]): PlannedNotice[] {
   const { before } = seen
-  if (before == null) return []
-  return [...planNews(seen, mirror, before, grants), ...endNews(mirror, before)]
+  const payments = paymentNotices(seen, mirror.account)
+  if (before == null) return payments
+  return [...planNews(seen, mirror, before, grants), ...payments, ...endNews(mirror, before)]
 }
 
 function planNews(

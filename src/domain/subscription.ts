@@ -3,6 +3,7 @@
  * postings, a mirror row and the next deadline (law 6). Runs inside the workflow.
  */
 import { addMs, earliest, HOUR_MS, type Instant, latest, MINUTE_MS } from './calendar.ts'
+import { nextReminder, owedPayment } from './dunning.ts'
 import { GivenBack } from './given-back.ts'
 import { postingKey } from './id.ts'
 import { Months } from './months.ts'
@@ -76,7 +77,7 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   const nextMonth = earliest(
     ...months.all.filter((month) => month.dueAt > seen.at).map((month) => month.dueAt),
   )
-  const deadline = earliest(nextMonth, nextFromStripe(seen))
+  const deadline = earliest(nextMonth, nextFromStripe(seen), nextReminder(seen))
   const mirror = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
   const { added: entitlements, cuts } = months
   const notices = noticesOf(seen, mirror, grants)
@@ -149,6 +150,7 @@ function mirrorOf(
     observedAt: seen.at,
     pending: pendingChange(seen),
     paused: subscription.paused != null,
+    payment: owedPayment(seen),
   }
 }
 

@@ -40,7 +40,7 @@ export async function putOnSale(client: Queryable, lookupKeys: string[]): Promis
   ])
 }
 
-/** Writes down which catalogue is in force, and its limits. */
+/** Writes down which catalogue is in force, its limits and its reminders. */
 export async function putInForce(
   client: Queryable,
   {
@@ -48,12 +48,14 @@ export async function putInForce(
     currency,
     automaticTax = false,
     limits,
-  }: Pick<Catalog, 'version' | 'currency' | 'limits'> & { automaticTax?: boolean },
+    dunning = { reminderDays: [] },
+  }: Pick<Catalog, 'version' | 'currency' | 'limits'> & Partial<Pick<Catalog, 'automaticTax' | 'dunning'>>,
 ): Promise<void> {
   await client.query(
-    `insert into catalog (version, currency, limits, automatic_tax) values ($1, $2, $3, $4)
-     on conflict (only_row) do update set version = $1, currency = $2, limits = $3, automatic_tax = $4`,
-    [version, currency, JSON.stringify(limits), automaticTax],
+    `insert into catalog (version, currency, limits, automatic_tax, dunning) values ($1, $2, $3, $4, $5)
+     on conflict (only_row)
+       do update set version = $1, currency = $2, limits = $3, automatic_tax = $4, dunning = $5`,
+    [version, currency, JSON.stringify(limits), automaticTax, JSON.stringify(dunning)],
   )
 }
 

@@ -17,7 +17,15 @@ export interface Outcome {
 }
 
 /** What a workflow carries out. */
-export type OwnedOperation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'approve' | 'reject'
+export type OwnedOperation =
+  | 'open'
+  | 'cancel'
+  | 'change'
+  | 'portal'
+  | 'resume'
+  | 'withdraw'
+  | 'approve'
+  | 'reject'
 
 /** That, and what the API's own transaction does. */
 export type CommandOperation =

@@ -30,15 +30,15 @@ export async function keepMirror(
   await client.query(
     `insert into subscription (id, account_id, order_id, role, plan, plan_group, interval, price_id, quantity, status,
        current_period_start, current_period_end, anchor, cancel_at, ended_at, deadline_at, attention, observed_at, created_at,
-       pending_change, paused)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+       pending_change, paused, payment)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
      on conflict (id) do update set
        plan = excluded.plan, plan_group = excluded.plan_group, interval = excluded.interval,
        price_id = excluded.price_id, quantity = excluded.quantity, status = excluded.status,
        current_period_start = excluded.current_period_start, current_period_end = excluded.current_period_end,
        anchor = excluded.anchor, cancel_at = excluded.cancel_at, ended_at = excluded.ended_at,
        deadline_at = excluded.deadline_at, attention = excluded.attention, observed_at = excluded.observed_at,
-       pending_change = excluded.pending_change, paused = excluded.paused`,
+       pending_change = excluded.pending_change, paused = excluded.paused, payment = excluded.payment`,
     [
       mirror.id,
       mirror.account,
@@ -61,6 +61,7 @@ export async function keepMirror(
       mirror.created,
       mirror.pending == null ? null : JSON.stringify(mirror.pending),
       mirror.paused ?? false,
+      mirror.payment == null ? null : JSON.stringify(mirror.payment),
     ],
   )
   const cancelAt = before?.cancel_at?.toISOString() ?? null

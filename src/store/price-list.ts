@@ -106,10 +106,10 @@ export async function freeTermsOf(database: Queryable, priceId: string): Promise
   return row?.terms as FreeTerms | undefined
 }
 
-/** The catalogue in force: its version, currency and limits; undefined before the first one was put in force. */
+/** The catalogue in force: its version, currency, limits and reminders; undefined before the first one was put in force. */
 export async function catalogInForce(
   database: Queryable,
-): Promise<Pick<Catalog, 'version' | 'currency' | 'automaticTax' | 'limits'> | undefined> {
+): Promise<Pick<Catalog, 'version' | 'currency' | 'automaticTax' | 'limits' | 'dunning'> | undefined> {
   const [row] = await run(
     orm(database)
       .select({
@@ -117,6 +117,7 @@ export async function catalogInForce(
         currency: catalog.currency,
         automaticTax: catalog.automaticTax,
         limits: catalog.limits,
+        dunning: catalog.dunning,
       })
       .from(catalog),
   )

@@ -16,10 +16,10 @@ import {
   text,
   timestamp,
 } from 'drizzle-orm/pg-core'
-import type { Limits } from '../domain/catalog.ts'
+import type { Dunning, Limits } from '../domain/catalog.ts'
 import type { OrderState } from '../domain/checkout.ts'
 import type { Kept, Terms } from '../domain/plan.ts'
-import type { PendingChange } from '../domain/subscription-facts.ts'
+import type { OwedPayment, PendingChange } from '../domain/subscription-facts.ts'
 import type { Scope } from './api-key.ts'
 import type { CommandOperation } from './command.ts'
 import type { Client, Queryable } from './connect.ts'
@@ -93,6 +93,7 @@ export const catalog = pgTable('catalog', {
   currency: text('currency').notNull(),
   limits: jsonb('limits').$type<Limits>().notNull(),
   automaticTax: boolean('automatic_tax').notNull().default(false),
+  dunning: jsonb('dunning').$type<Dunning>().notNull().default({ reminderDays: [] }),
 })
 
 export const checkout = pgTable('checkout', {
@@ -147,6 +148,7 @@ export const subscription = pgTable('subscription', {
   keptBy: text('kept_by'),
   pendingChange: jsonb('pending_change').$type<PendingChange>(),
   paused: boolean('paused').notNull().default(false),
+  payment: jsonb('payment').$type<OwedPayment>(),
 })
 
 export const entitlement = pgTable('entitlement', {

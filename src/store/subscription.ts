@@ -2,7 +2,7 @@
  * Reads of subscriptions for the API: an order and the mirror of what Stripe made of it, as one thing; and free plans.
  * An order's id and Stripe's id both find it. The workflow's side is `mirror.ts`, a free plan's is `free.ts`.
  */
-import type { PendingChange } from '../domain/subscription-facts.ts'
+import type { OwedPayment, PendingChange } from '../domain/subscription-facts.ts'
 import type { Position } from './account.ts'
 import type { Queryable } from './connect.ts'
 import type { Texts } from './schema.ts'
@@ -29,6 +29,7 @@ export interface SubscriptionRow {
   current_period_end: Date | null
   cancel_at: Date | null
   pending_change: PendingChange | null
+  payment: OwedPayment | null
   /** null until there is a mirror */
   paused: boolean | null
   ended_at: Date | null
@@ -39,7 +40,7 @@ export interface SubscriptionRow {
 const COLUMNS = `coalesce(c.id, s.id) as id, coalesce(c.account_id, s.account_id) as account,
   case when s.role = 'fallback' then null else coalesce(s.id, c.subscription_id) end as stripe_id, coalesce(s.plan, c.plan) as plan,
   coalesce(s.interval, c.interval) as interval, s.quantity, s.status, c.state as order_state, s.role, c.session_id,
-  c.url, c.expires_at, s.current_period_start, s.current_period_end, s.cancel_at, s.pending_change, s.paused, s.ended_at,
+  c.url, c.expires_at, s.current_period_start, s.current_period_end, s.cancel_at, s.pending_change, s.payment, s.paused, s.ended_at,
   coalesce(c.created_at, s.created_at) as created_at, coalesce(c.metadata, s.metadata) as metadata`
 
 const JOINED = 's.order_id = c.id or s.id = c.subscription_id'

@@ -126,6 +126,8 @@ function ownerOf(type: string, object: Fields): string | null {
     return customer?.startsWith('cus_') === true ? workflowId.customer(customer) : null
   }
   if (type.startsWith('customer.subscription.')) return subscriptionOwner(object['id'])
+  if (type.startsWith('subscription_schedule.'))
+    return subscriptionOwner(object['subscription'] ?? object['released_subscription'])
   if (type.startsWith('invoice.')) {
     return subscriptionOwner(asFields(asFields(object['parent'])['subscription_details'])['subscription'])
   }

@@ -74,6 +74,7 @@ function pendingOf(subscription: Stripe.Subscription): PendingFacts | null {
 
 export function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]): InvoiceFacts {
   const paid = invoice.payments?.data.find((payment) => payment.status === 'paid')
+  const open = invoice.payments?.data.find((payment) => payment.status === 'open')
   return {
     id: invoice.id,
     status: invoice.status ?? 'draft',
@@ -88,6 +89,7 @@ export function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineI
     amountDue: String(invoice.amount_due),
     finalizedAt: instant(invoice.status_transitions.finalized_at),
     url: invoice.hosted_invoice_url ?? null,
+    intent: idOf(open?.payment.payment_intent),
     lines: lines.map((line) => {
       // a proration is an invoice item of a subscription; one of none is nothing of ours
       const one = line.parent?.subscription_item_details ?? line.parent?.invoice_item_details

@@ -1,18 +1,18 @@
-/** A short run for a customer in Stripe about whom something was told: was it deleted? It keeps nothing. */
+/** A short run for a customer in Stripe: was it deleted, and Stripe's own page for it. It keeps nothing. */
 import { continueAsNew, workflowInfo } from '@temporalio/workflow'
 import { decideCustomer } from '../domain/customer.ts'
 import { customerOf } from '../domain/id.ts'
 import { live, type Pass } from './entity.ts'
-import { ATTRIBUTE, type EntityInput } from './message.ts'
+import { ATTRIBUTE, type EntityInput, portalUpdate } from './message.ts'
 import { customerActivities } from './proxy.ts'
 
-const { observeCustomer, applyCustomer } = customerActivities
+const { observeCustomer, applyCustomer, openPortal } = customerActivities
 
 export async function customer(input: EntityInput): Promise<void> {
   const id = customerOf(workflowInfo().workflowId) ?? ''
   await live({
     pass: () => pass(id),
-    commands: [],
+    commands: [{ update: portalUpdate, run: (command) => openPortal({ customer: id, command }) }],
     rest: input.rest,
     renew: (rest) => continueAsNew<typeof customer>({ schemaVersion: 1, rest }),
   })

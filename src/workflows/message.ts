@@ -41,12 +41,13 @@ export interface CommandAnswer {
 }
 
 /** Operations that a workflow carries out; the update's name is the operation, so that the history reads itself. */
-export type Operation = 'open' | 'cancel' | 'change' | 'resume' | 'withdraw' | 'approve' | 'reject'
+export type Operation = 'open' | 'cancel' | 'change' | 'portal' | 'resume' | 'withdraw' | 'approve' | 'reject'
 
 export const openUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('open')
 export const cancelUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('cancel')
 export const changeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('change')
 export const resumeUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('resume')
+export const portalUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('portal')
 export const withdrawUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('withdraw')
 export const approveUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('approve')
 export const rejectUpdate = defineUpdate<CommandAnswer, [CommandMessage]>('reject')

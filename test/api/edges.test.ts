@@ -42,6 +42,7 @@ const NEEDED: Record<string, Scope> = {
   'post /v1/grants': 'grants',
   'post /v1/holds/{hold}/capture': 'spend',
   'post /v1/holds/{hold}/release': 'spend',
+  'post /v1/portal_sessions': 'subscriptions',
   'post /v1/purchases': 'purchases',
   'post /v1/spends/{spend}/reverse': 'reverse',
   'post /v1/subscriptions': 'subscriptions',

@@ -25,7 +25,11 @@ describe('free plans', () => {
     await offer('free')
     await offer('basic')
     await offer('gift', 'addons')
-    await putInForce(api.database.owner, { version: 'v1', currency: 'usd', limits: LIMITS })
+    await putInForce(api.database.owner, {
+      version: 'v1',
+      currency: 'usd',
+      limits: LIMITS,
+    })
   })
   after(() => api.close())
   beforeEach(() => {
@@ -71,6 +75,7 @@ describe('free plans', () => {
       status: 'active',
       paused: false,
       pending_change: null,
+      payment: null,
       account,
       plan: 'free',
       interval: 'month',

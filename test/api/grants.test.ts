@@ -17,7 +17,12 @@ describe('goodwill and promotion', () => {
       purchaseDayMax: '100000',
       purchaseHourMax: 10,
     }
-    await putInForce(api.database.pool, { version: 'v1', currency: 'usd', limits })
+    await putInForce(api.database.pool, {
+      version: 'v1',
+      currency: 'usd',
+      limits,
+      dunning: { reminderDays: [] },
+    })
   })
   after(() => api.close())
   beforeEach(async () => {

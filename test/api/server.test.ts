@@ -99,6 +99,7 @@ describe('the server', () => {
       'post /v1/grants',
       'post /v1/holds/{hold}/capture',
       'post /v1/holds/{hold}/release',
+      'post /v1/portal_sessions',
       'post /v1/purchases',
       'post /v1/spends/{spend}/reverse',
       'post /v1/subscriptions',

@@ -85,7 +85,11 @@ describe('what the catalogue sells', () => {
     const euro = { ...MONTH, priceId: 'price_e', lookupKey: 'pro.month.eur.v1', currency: 'eur' }
     const pack = { ...PACK, priceId: 'price_p', lookupKey: 'pack.pro.eur.v1', currency: 'eur' }
     for (const terms of [euro, pack]) await keepTerms(database.pool, terms)
-    await putInForce(database.pool, { version: 'v1', currency: 'usd', limits: LIMITS })
+    await putInForce(database.pool, {
+      version: 'v1',
+      currency: 'usd',
+      limits: LIMITS,
+    })
     await putOnSale(database.pool, [...ALL, euro.lookupKey, pack.lookupKey])
     assert.deepEqual(await priceOnSale(database.pool, 'pro', 'month'), MONTH)
     assert.deepEqual(await priceOnSale(database.pool, 'pro', 'month', 'eur'), euro)
@@ -161,16 +165,19 @@ describe('what the catalogue sells', () => {
     )
   })
 
-  it('has limits once a catalogue is in force', async () => {
+  it('has limits and reminders once a catalogue is in force', async () => {
     assert.equal(await catalogInForce(database.pool), undefined)
-    await putInForce(database.pool, { version: 'v1', currency: 'usd', limits: LIMITS })
-    await putInForce(database.pool, { version: 'v2', currency: 'usd', limits: { ...LIMITS, grantMax: '7' } })
-    assert.deepEqual(await catalogInForce(database.pool), {
+    const first = { version: 'v1', currency: 'usd', limits: LIMITS, dunning: { reminderDays: [] } }
+    const second = {
       version: 'v2',
       currency: 'usd',
       automaticTax: false,
       limits: { ...LIMITS, grantMax: '7' },
-    })
+      dunning: { reminderDays: [1, 3] },
+    }
+    await putInForce(database.pool, first)
+    await putInForce(database.pool, second)
+    assert.deepEqual(await catalogInForce(database.pool), second)
     await assert.rejects(database.owner.query(`insert into catalog values (false, 'v3', 'usd', '{}')`), {
       code: '23514',
     })

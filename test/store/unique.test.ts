@@ -82,6 +82,40 @@ const ONCE: [what: string, first: string, second: string, constraint: string][] 
     'stripe_customer_one_live',
   ],
   [
+    'a payment of an order of packs',
+    `insert into checkout (id, account_id, kind, plan, price_id, amount_minor, currency, success_url, cancel_url)
+     values ('ord_1', 'acc_1', 'pack', 'p', 'price_1', 1, 'usd', 'u', 'u');
+     insert into payment (id, account_id, order_id, amount_minor, currency, paid_at)
+     values ('pi_1', 'acc_1', 'ord_1', 1, 'usd', now())`,
+    `insert into payment (id, account_id, order_id, amount_minor, currency, paid_at)
+     values ('pi_2', 'acc_1', 'ord_1', 1, 'usd', now())`,
+    'payment_order_id_key',
+  ],
+  [
+    'a charge of automatic top-up that is under way',
+    `insert into top_up (account_id, enabled, pack, threshold, monthly_max_minor, return_url)
+     values ('acc_1', true, 'p', 1, 1, 'u');
+     insert into catalog_price (price_id, lookup_key, kind, plan, version, terms) values ('price_1', 'k', 'pack', 'p', 'v1', '{}');
+     insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method)
+     values ('top_' || repeat('1', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'pm_1')`,
+    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method,
+                                 state)
+     values ('top_' || repeat('2', 32), 'acc_1', 2, 1, 'price_1', 1, 'usd', 'pm_1', 'processing')`,
+    'top_up_one_in_flight',
+  ],
+  [
+    'a number of an account’s charges, which their keys in Stripe are made of',
+    `insert into top_up (account_id, enabled, pack, threshold, monthly_max_minor, return_url)
+     values ('acc_1', true, 'p', 1, 1, 'u');
+     insert into catalog_price (price_id, lookup_key, kind, plan, version, terms) values ('price_1', 'k', 'pack', 'p', 'v1', '{}');
+     insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method,
+                                 state, ended_at)
+     values ('top_' || repeat('1', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'pm_1', 'declined', now())`,
+    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method)
+     values ('top_' || repeat('2', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'pm_1')`,
+    'top_up_attempt_account_id_ordinal_key',
+  ],
+  [
     'an account of a customer in Stripe',
     `insert into account (id, stripe_customer_id) values ('acc_2', 'cus_1')`,
     `insert into account (id, stripe_customer_id) values ('acc_3', 'cus_1')`,

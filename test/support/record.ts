@@ -14,7 +14,14 @@ import { stopTemporal } from './temporal.ts'
 
 const FOLDER = new URL('../fixtures/history/', import.meta.url)
 const [version, only] = process.argv.slice(2)
-const SCENARIOS: Record<string, (stack: Stack) => Promise<void>> = { paid, free, pack, topup, approvals }
+const SCENARIOS: Record<string, (stack: Stack) => Promise<void>> = {
+  paid,
+  free,
+  changed,
+  pack,
+  topup,
+  approvals,
+}
 if (version === undefined || !/^v\d+$/.test(version) || (only !== undefined && !(only in SCENARIOS)))
   throw new Error(`usage: npm run record -- v2 [${Object.keys(SCENARIOS).join(' | ')}]`)
 
@@ -90,6 +97,32 @@ async function free(stack: Stack): Promise<void> {
   await stack.call('POST', `/v1/subscriptions/${body.id}/cancel`, {})
   await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
   await record(stack, body.id, 'free-renewed-and-cancelled')
+}
+
+async function changed(stack: Stack): Promise<void> {
+  const { account, subscription } = await subscribe(stack)
+  const change = (body: object) => stack.call('POST', `/v1/subscriptions/${subscription}/change`, body)
+  await change({ plan: 'tier_6_50' })
+  await settled(stack)
+  await change({ plan: 'tier_2_20' })
+  await stack.call('DELETE', `/v1/subscriptions/${subscription}/pending_change`)
+  await change({ plan: 'tier_2_20' })
+  await stack.clock.advance(stack.clock.now() + 33 * DAY_MS)
+  await stack.call('POST', '/v1/portal_sessions', { account, return_url: 'https://example.com' })
+  await record(stack, subscription, 'subscription-upgraded-and-downgraded')
+
+  const failing = await subscribe(stack)
+  const { customer } = await stack.stripe.subscriptions.retrieve(failing.subscription)
+  const bad = await stack.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
+    customer: customer as string,
+  })
+  await stack.stripe.subscriptions.update(failing.subscription, { default_payment_method: bad.id })
+  await stack.clock.advance(stack.clock.now() + 34 * DAY_MS)
+  const open = (await stack.stripe.invoices.list({ subscription: failing.subscription, status: 'open' }))
+    .data[0]
+  await stack.control(`invoices/${open?.id}/pay`, {})
+  await settled(stack)
+  await record(stack, failing.subscription, 'subscription-dunned-and-recovered')
 }
 
 interface Bought {

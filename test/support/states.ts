@@ -387,6 +387,17 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
         return topUp(account)
       },
     },
+    'POST /v1/portal_sessions': {
+      async 'of a customer'() {
+        const { account } = await openCheckout(at().stack)
+        return { path: '/v1/portal_sessions', body: { account, return_url: pages.success_url }, account }
+      },
+      async 'of nobody yet'() {
+        const account = await newAccount()
+        const body = { account, return_url: pages.success_url }
+        return { path: '/v1/portal_sessions', body, account, refused: 'customer_not_found' }
+      },
+    },
     'POST /v1/webhook_endpoints': {
       any: async () => ({ path: '/v1/webhook_endpoints', body: { url: at().receiver.url } }),
     },

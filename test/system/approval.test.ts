@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
 import { SYSTEM } from '../../src/domain/approval.ts'
 import { approvalKey, workflowId } from '../../src/domain/id.ts'
 import { createApiKey } from '../../src/store/api-key.ts'
@@ -11,6 +13,8 @@ import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
 import { startRole } from '../support/process.ts'
 import { balanceOf, eventually, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
 
+const PROGRAM = fileURLToPath(new URL('../../bin/perennial.mjs', import.meta.url))
+
 describe('an approval', function () {
   this.timeout(120_000)
   let stack: Stack
@@ -20,7 +24,7 @@ describe('an approval', function () {
   let cutOff: { account: string; id: string; first: number }
   before(async () => {
     stack = await startStack({ worker: false })
-    key = await createApiKey(stack.database.owner, { name: 'second', scopes: ['approvals'] })
+    key = await createApiKey(stack.database.owner, { name: 'second', scopes: ['read', 'approvals'] })
     cutOff = await decideAndDie()
     await stack.startWorker()
   })
@@ -80,9 +84,10 @@ describe('an approval', function () {
   it('is seen in Temporal while it waits, ends when it is decided, and finds all done when it is started again', async () => {
     const { account, id } = await askFor('4')
     const attributes = await eventually('its search attributes', async () => {
-      const { typedSearchAttributes } = await describeRun(id)
+      // it is started after the answer
+      const run = await describeRun(id).catch(() => undefined)
       const pairs = Object.fromEntries(
-        typedSearchAttributes.getAll().map(({ key: { name }, value }) => [name, value]),
+        (run?.typedSearchAttributes.getAll() ?? []).map(({ key: { name }, value }) => [name, value]),
       )
       return 'PerennialStatus' in pairs && pairs
     })
@@ -126,6 +131,26 @@ describe('an approval', function () {
     await closed(orphan.id)
     assert.equal((await decide(orphan.id, 'reject')).body['code'], 'approval_expired')
     assert.equal(await balanceOf(stack, account), '10')
+  })
+
+  it('is decided from the command line as over HTTP, by the person whose key it is', async () => {
+    const { account, id } = await askFor('4')
+    const perennial = (...args: string[]) =>
+      new Promise<{ code: unknown; out: string; err: string }>((resolve) => {
+        const env = { PATH: process.env['PATH'], PERENNIAL_API_KEY: key }
+        const given = [PROGRAM, '--api', stack.apiUrl, 'approval', ...args]
+        execFile(process.execPath, given, { env }, (error, out, err) =>
+          resolve({ code: error?.code ?? 0, out, err }),
+        )
+      })
+    const [listed, unasked] = await Promise.all([perennial('list'), perennial('approve', id)])
+    assert.match(listed.out, new RegExp(`^${id}  adjustment  ${account}  asked by key_`, 'm'))
+    // nobody is there to be asked
+    assert.deepEqual([unasked.code, (await read(id))['state']], [1, 'pending'])
+    assert.match(unasked.out, /plan +\{"amount":"4"/)
+    const approved = await perennial('approve', id, '--yes')
+    assert.match(approved.out, new RegExp(`${id} is executed .*"amount":"-4"`), approved.err)
+    assert.equal(await corrections(account), 1)
   })
 
   describe('of a second live subscription', () => {

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
+import { createChangeActivities } from '../../src/activities/change.ts'
+import { insertCommand } from '../../src/store/command.ts'
+import { transaction } from '../../src/store/connect.ts'
+import { createChangeGateway } from '../../src/stripe/change.ts'
+import { createGateway, stripeClient } from '../../src/stripe/gateway.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import { type Answer, balanceOf, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+import { startStripeProxy } from '../support/stripe-proxy.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -185,6 +191,65 @@ describe('changes of plan', function () {
     assert.ok(total > 49.9 && total <= 50, String(total))
   })
 
+  it('a downgrade comes at the end of the period, and nothing is given back; another one takes its place', async () => {
+    const { account, subscription } = await subscribe(stack, 'tier_6_50')
+    const path = `/v1/subscriptions/${subscription}/pending_change`
+    const first = ok(await change(subscription, { plan: 'tier_2_20' }))
+    const { current_period_end: end } = first
+    assert.deepEqual(first['pending_change'], {
+      object: 'pending_change',
+      state: 'scheduled',
+      plan: 'tier_2_20',
+      interval: 'month',
+      quantity: 1,
+      effective_at: end,
+      expires_at: null,
+      payment_url: null,
+    })
+    assert.equal(first['plan'], 'tier_6_50')
+    // to stay withdraws it; and then it is another one
+    assert.equal(ok(await change(subscription, { plan: 'tier_6_50' }))['pending_change'], null)
+    ok(await change(subscription, { plan: 'tier_2_20', quantity: 2 }))
+    const second = ok(await change(subscription, { plan: 'tier_2_20' }))
+    assert.equal((second['pending_change'] as { quantity: number }).quantity, 1)
+    assert.equal((await stack.call('GET', path)).body['plan'], 'tier_2_20')
+    await later(32 * DAY_MS)
+    const { plan, pending_change } = await read(subscription)
+    assert.deepEqual([plan, pending_change], ['tier_2_20', null])
+    assert.deepEqual(await grants(account), ['50 first_payment', '20 renewal'])
+    assert.deepEqual(await notices(account), [
+      'plan_change_scheduled',
+      'plan_change_withdrawn',
+      'plan_change_scheduled',
+      'plan_change_scheduled',
+      'plan_changed',
+    ])
+    // the schedule is there for a month yet, and in nobody's way
+    ok(await change(subscription, { plan: 'tier_6_50' }))
+    ok(await change(subscription, { plan: 'tier_2_20' }))
+    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
+    assert.equal((await read(subscription))['pending_change'], null)
+    await later(32 * DAY_MS)
+    assert.equal((await read(subscription))['status'], 'canceled')
+  })
+
+  it('from a year to a month at the year’s end; withdrawn in Stripe by hand, it is seen', async () => {
+    const { account, subscription } = await subscribe(stack, 'tier_2_20', 'year')
+    ok(await change(subscription, { plan: 'tier_2_20', interval: 'month' }))
+    const { schedule } = await stack.stripe.subscriptions.retrieve(subscription)
+    await stack.stripe.subscriptionSchedules.release(schedule as string)
+    await settled(stack)
+    assert.equal((await read(subscription))['pending_change'], null)
+    ok(await change(subscription, { plan: 'tier_2_20', interval: 'month' }))
+    await later(368 * DAY_MS)
+    assert.equal((await read(subscription))['interval'], 'month')
+    const all = await grants(account)
+    assert.deepEqual([all.length, all.at(-1)], [13, '20 renewal'])
+    await later(31 * DAY_MS)
+    assert.deepEqual((await grants(account)).slice(12), ['20 renewal', '20 renewal'])
+    assert.equal(await balanceOf(stack, account), '20')
+  })
+
   it('is refused while it is to end, and resumed it goes on', async () => {
     const { subscription } = await subscribe(stack)
     ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
@@ -199,6 +264,110 @@ describe('changes of plan', function () {
       ['nothing', 'plan_not_found'],
     ]) {
       assert.equal((await change(subscription, { plan })).body['code'], code)
+    }
+  })
+
+  it('paused in Stripe, nothing is collected and nothing granted: what it had lapses; resumed, it goes on', async () => {
+    const { account, subscription } = await subscribe(stack)
+    await stack.stripe.subscriptions.update(subscription, { pause_collection: { behavior: 'void' } })
+    await settled(stack)
+    assert.equal((await read(subscription))['paused'], true)
+    const refused = await change(subscription, { plan: 'tier_6_50' })
+    assert.equal(refused.body['code'], 'subscription_paused')
+    await later(35 * DAY_MS)
+    assert.deepEqual(await grants(account), ['20 first_payment'])
+    assert.equal(await balanceOf(stack, account), '0')
+    const body = ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
+    assert.equal(body['paused'], false)
+    await later(31 * DAY_MS)
+    assert.deepEqual(await grants(account), ['20 first_payment', '20 renewal'])
+    assert.deepEqual(await notices(account), ['subscription_paused'])
+  })
+
+  it('in Stripe’s own page, opened by a command: what is done there is seen, and what is given up there', async () => {
+    const { account, subscription } = await subscribe(stack)
+    const body = { account, return_url: 'https://example.com/billing' }
+    const opened = await stack.call('POST', '/v1/portal_sessions', body, 'portal-1')
+    assert.equal(opened.status, 201, JSON.stringify(opened.body))
+    const session = /bps_[A-Za-z0-9]+/.exec(String(opened.body['url']))?.[0]
+    assert.ok(session, String(opened.body['url']))
+    await stack.control(`portal/${session}/cancel`, { subscription })
+    await settled(stack)
+    const leaving = await read(subscription)
+    assert.equal(leaving['cancel_at'], leaving['current_period_end'])
+    // the portal sets a date, and it is that which is taken back
+    assert.equal(
+      ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))['cancel_at'],
+      null,
+    )
+    assert.deepEqual(await notices(account), ['subscription_cancelling', 'subscription_resumed'])
+    const nobody = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
+    const refused = await stack.call('POST', '/v1/portal_sessions', { ...body, account: nobody })
+    assert.equal(refused.body['code'], 'customer_not_found')
+  })
+
+  it('whoever carries a change out may die at any call to Stripe: the next one ends it, and it is done once', async () => {
+    const proxy = await startStripeProxy(stack.sandbox.url)
+    try {
+      const stripe = stripeClient('sk_test_perennial', proxy.url)
+      const { pool } = stack.database
+      const activities = createChangeActivities({
+        pool,
+        gateway: createGateway(stripe),
+        changes: createChangeGateway(stripe),
+      })
+      const scenarios = [
+        { before: [], plan: 'tier_6_50', became: 'changed' },
+        { before: [], plan: 'tier_2_20', quantity: '1', became: 'scheduled', seats: 2 },
+        { before: [{ plan: 'tier_2_20', quantity: 1 }], plan: 'tier_6_50', became: 'changed', seats: 2 },
+      ]
+      for (const [index, { before, plan, quantity, became, seats = 1 }] of scenarios.entries()) {
+        const { account, subscription } = await subscribe(stack)
+        if (seats > 1) ok(await change(subscription, { plan: 'tier_2_20', quantity: seats }))
+        for (const body of before) ok(await change(subscription, body))
+        const invoices = (await stack.stripe.invoices.list({ subscription })).data.length
+        const command = `cmd_cut${index}`
+        const input = { subscription, plan, ...(quantity === undefined ? {} : { quantity }) }
+        await transaction(pool, (client) =>
+          insertCommand(client, {
+            id: command,
+            scope: account,
+            operation: 'change',
+            key: command,
+            content: input,
+            owner: subscription,
+            input,
+          }),
+        )
+        // each call to Stripe that changes something is once lost on its way there, and once on its way back
+        let answer: unknown
+        const lost = new Set<string>()
+        proxy.decide = ({ method, path }) => {
+          for (const fate of method === 'GET' ? [] : (['cut', 'cut answer'] as const)) {
+            if (lost.has(`${path} ${fate}`)) continue
+            lost.add(`${path} ${fate}`)
+            return fate
+          }
+          return 'pass'
+        }
+        for (let tries = 0; answer === undefined && tries < 12; tries += 1) {
+          answer = await activities.changeSubscription({ subscription, command }).catch(() => undefined)
+        }
+        proxy.decide = () => 'pass'
+        assert.deepEqual(answer, {
+          state: 'done',
+          statusCode: 200,
+          result: { became, invoiced: false },
+        })
+        assert.ok(lost.size >= 2)
+        await settled(stack)
+        const more = (await stack.stripe.invoices.list({ subscription })).data.length - invoices
+        assert.equal(more, became === 'changed' ? 1 : 0)
+        assert.equal((await read(subscription))['plan'], became === 'changed' ? plan : 'tier_2_20')
+        assert.equal((await read(subscription))['pending_change'] !== null, became === 'scheduled')
+      }
+    } finally {
+      await proxy.close()
     }
   })
 

@@ -87,6 +87,7 @@ describe('law 3: what a run applies is one transaction', () => {
     const activities = createSubscriptionActivities({
       pool: database.pool,
       gateway: {} as never,
+      collection: {} as never,
       reach: {} as never,
     })
     const input = { plan: await plan(), events: ['evt_1'] }
@@ -118,9 +119,9 @@ describe('law 3: what a run applies is one transaction', () => {
       mirrors: 1,
       settled: 1,
     }
-    assert.deepEqual(await activities.applySubscription(input), { role: 'primary' })
+    assert.deepEqual(await activities.applySubscription(input), { role: 'primary', settled: true })
     assert.deepEqual(await written(), all)
-    assert.deepEqual(await activities.applySubscription(input), { role: 'primary' })
+    assert.deepEqual(await activities.applySubscription(input), { role: 'primary', settled: true })
     assert.deepEqual(await written(), all)
   })
 })

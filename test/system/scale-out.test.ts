@@ -235,6 +235,15 @@ describe('two API processes behind a proxy', function () {
         },
       }
     },
+    async '/v1/portal_sessions'() {
+      const { account } = await subscribe(stack)
+      return {
+        path: '/v1/portal_sessions',
+        body: { account, return_url: 'https://example.com/billing' },
+        effects: () =>
+          count(`command where scope = $1 and operation = 'portal' and state = 'done'`, [account]),
+      }
+    },
     async '/v1/subscriptions/{id}/cancel'() {
       const { subscription } = await subscribe(stack)
       return {

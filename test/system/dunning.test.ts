@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { assertBooks, DAY_MS } from '../support/ledger.ts'
+import { balanceOf, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+
+const HOUR_MS = 3_600_000
+
+describe('failed payments', function () {
+  this.timeout(300_000)
+  let stack: Stack
+  before(async () => {
+    stack = await startStack()
+  })
+  after(() => stack?.stop())
+  afterEach(async () => {
+    await assertBooks(stack.database)
+    for await (const { id } of stack.stripe.subscriptions.list()) await stack.stripe.subscriptions.cancel(id)
+    await settled(stack)
+  })
+
+  const read = async (id: string) => (await stack.call('GET', `/v1/subscriptions/${id}`)).body
+  const grantDays = async (account: string) => {
+    const { rows } = await stack.database.pool.query<{ day: string; expires: Date }>(
+      `select to_char(occurred_at, 'MM-DD') as day from posting where account_id = $1 and kind = 'grant' order by seq`,
+      [account],
+    )
+    return rows.map(({ day }) => day)
+  }
+  const told = async (account: string) => {
+    const { rows } = await stack.database.pool.query<{ kind: string; data: Record<string, string> }>(
+      `select kind, data from notice where account_id = $1 and kind like 'payment%' order by recorded_at, id`,
+      [account],
+    )
+    return rows
+  }
+  async function withCard(card: string) {
+    const subscriber = await subscribe(stack)
+    const { customer } = await stack.stripe.subscriptions.retrieve(subscriber.subscription)
+    const method = await stack.stripe.paymentMethods.attach(card, { customer: customer as string })
+    await stack.stripe.subscriptions.update(subscriber.subscription, { default_payment_method: method.id })
+    await settled(stack)
+    const { items } = await stack.stripe.subscriptions.retrieve(subscriber.subscription)
+    return { ...subscriber, end: (items.data[0]?.current_period_end ?? 0) * 1000 }
+  }
+
+  it('a renewal that fails grants nothing, is told and reminded of, and is granted for its own period when paid', async () => {
+    const { account, subscription, end } = await withCard('pm_card_chargeCustomerFail')
+    await stack.clock.advance(end + 2 * HOUR_MS)
+    const failed = await read(subscription)
+    const payment = failed['payment'] as Record<string, unknown>
+    assert.deepEqual([failed['status'], payment['status'], payment['attempts']], ['past_due', 'failed', 1])
+    assert.match(String(payment['url']), /\/i\/in_/)
+    assert.ok(Date.parse(String(payment['next_attempt_at'])) > end + 2 * DAY_MS)
+    await stack.clock.advance(end + 5 * DAY_MS)
+    assert.equal((await grantDays(account)).length, 1)
+    assert.equal(await balanceOf(stack, account), '0', 'the grace is over')
+    const kinds = (await told(account)).map(({ kind }) => kind)
+    assert.deepEqual(kinds, ['payment_failed', 'payment_reminder', 'payment_failed', 'payment_reminder'])
+    const refused = await stack.call('POST', `/v1/subscriptions/${subscription}/change`, {
+      plan: 'tier_6_50',
+    })
+    assert.deepEqual([refused.status, refused.body['code']], [409, 'payment_overdue'])
+
+    const open = (await stack.stripe.invoices.list({ subscription, status: 'open' })).data[0]
+    await stack.control(`invoices/${open?.id}/pay`, { payment_method: 'pm_card_visa' })
+    await settled(stack)
+    const { status, payment: owed } = await read(subscription)
+    assert.deepEqual([status, owed], ['active', null])
+    assert.equal(await balanceOf(stack, account), '20')
+    assert.equal((await told(account)).at(-1)?.kind, 'payment_recovered')
+    const { lots } = (
+      await stack.call<{ lots: { expires_at: string }[] }>('GET', `/v1/accounts/${account}/balance`)
+    ).body
+    assert.equal(lots.length, 1)
+    assert.ok(
+      Date.parse(lots[0]?.expires_at ?? '') < end + 36 * DAY_MS,
+      'until its own period’s end and the grace',
+    )
+  })
+
+  it('never paid, it ends as Stripe is set to end it, and is told', async () => {
+    const { account, subscription, end } = await withCard('pm_card_chargeCustomerFail')
+    await stack.clock.advance(end + 20 * DAY_MS)
+    assert.equal((await read(subscription))['status'], 'canceled')
+    assert.equal((await grantDays(account)).length, 1)
+    const { rowCount } = await stack.database.pool.query(
+      `select 1 from notice where account_id = $1 and kind = 'subscription_ended'`,
+      [account],
+    )
+    assert.equal(rowCount, 1)
+    const failures = (await told(account)).filter(({ kind }) => kind === 'payment_failed')
+    assert.deepEqual(
+      failures.map(({ data }) => data['attempt']),
+      ['1', '2', '3', '4'],
+    )
+  })
+
+  it('a payment that its customer has to confirm says so, and grants nothing until he has', async () => {
+    const { account, subscription, end } = await withCard('pm_card_authenticationRequired')
+    await stack.clock.advance(end + 2 * HOUR_MS)
+    const payment = (await read(subscription))['payment'] as Record<string, unknown>
+    assert.equal((await grantDays(account)).length, 1)
+    assert.ok(payment['url'])
+    const kinds = (await told(account)).map(({ kind }) => kind)
+    assert.equal(payment['status'], kinds.includes('payment_action_required') ? 'action_required' : 'failed')
+    const open = (await stack.stripe.invoices.list({ subscription, status: 'open' })).data[0]
+    await stack.control(`invoices/${open?.id}/pay`, { payment_method: 'pm_card_authenticationRequired' })
+    await stack.control(`invoices/${open?.id}/authenticate`, {})
+    await settled(stack)
+    assert.equal((await grantDays(account)).length, 2)
+    assert.equal((await read(subscription))['payment'], null)
+  })
+})
