@@ -106,7 +106,7 @@ function giveBack(
 function buy(bill: Bill, prorations: OurLine[], worth: Exact, beside: OurLine[], owed: GivenBack) {
   const target = targetOf(prorations)
   const net = sumOf(prorations.map(netOf))
-  if (target === undefined || net.lte(0)) return NOTHING
+  if (target === undefined) return NOTHING
   const { terms, line } = target
   const month = creditsForLine({
     credits: terms.credits,

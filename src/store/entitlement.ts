@@ -88,6 +88,6 @@ export async function cutEntitlements(client: Queryable, cuts: CutStep[]): Promi
         where key = $1 and (amount - cut = $2 or granted_at is null and amount - cut > $2)`,
       [key, amount],
     )
-    if (rowCount !== 1) throw new Error(`the month ${key} was granted before it could be made smaller`)
+    if (rowCount !== 1) throw new Error(`the month ${key} was granted or made smaller in the meantime`)
   }
 }

@@ -68,8 +68,15 @@ function detailsOf({ mirror }: SubscriptionPlan, role: string, granted: GrantSte
   const rows = [
     ['account', mirror.account],
     ['plan', `${mirror.plan ?? 'unknown'} (${mirror.interval ?? '?'}) × ${mirror.quantity}`],
-    ['status', mirror.status + (role === 'duplicate' ? ', **duplicate**' : '')],
+    [
+      'status',
+      mirror.status +
+        (mirror.paused === true ? ', **paused**' : '') +
+        (role === 'duplicate' ? ', **duplicate**' : ''),
+    ],
     ['period', `${mirror.periodStart ?? '?'} to ${mirror.periodEnd ?? '?'}`],
+    ['changes', changesIn(mirror)],
+    ['to be paid', owedIn(mirror)],
     ['ends', mirror.endedAt ?? mirror.cancelAt ?? 'renews'],
     ['looks again', mirror.deadline ?? 'never: it is over'],
     ['attention', mirror.attention ?? 'none'],
@@ -78,4 +85,16 @@ function detailsOf({ mirror }: SubscriptionPlan, role: string, granted: GrantSte
   const table = ['| | |', '|---|---|', ...rows.map(([name, value]) => `| ${name} | ${value} |`)]
   const grants = granted.map((grant) => `- granted ${grant.amount} credits (${grant.reason}, ${grant.key})`)
   return [...table, '', ...grants].join('\n')
+}
+
+function changesIn({ pending }: SubscriptionPlan['mirror']): string {
+  if (pending == null) return 'nothing by itself'
+  const when = pending.effectiveAt ?? `when ${pending.cause} is paid, until ${pending.expiresAt ?? '?'}`
+  return `to ${pending.plan ?? 'unknown'} (${pending.interval ?? '?'}) × ${pending.quantity}, ${when}`
+}
+
+function owedIn({ payment }: SubscriptionPlan['mirror']): string {
+  if (payment == null) return 'nothing'
+  const next = payment.nextAttemptAt ?? 'not by itself'
+  return `${payment.invoice}: ${payment.status}, ${payment.attempts} attempts, again ${next}`
 }

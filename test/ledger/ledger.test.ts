@@ -91,6 +91,23 @@ describe('the ledger', () => {
       // a late, older invoice succeeds nothing and is succeeded by nothing that was there before
       await plan('2', 'sub_a', await fromNow(database, -30 * DAY_MS))
       assert.equal(await balance(), '58')
+      // nor does one without a carry, which stands beside; the next period succeeds it with the rest
+      const beside = { subscription: 'sub_a', periodStart: july ?? '', carry: null }
+      await give(database.pool, account, '3', {
+        kind: 'plan',
+        expiresAt: await fromNow(database, 90 * DAY_MS),
+        recurring: beside,
+        payment: 'in_sub_a',
+      })
+      assert.equal(await balance(), '61')
+      const august = await fromNow(database, 90 * DAY_MS)
+      await give(database.pool, account, '22', {
+        kind: 'plan',
+        expiresAt: await fromNow(database, 120 * DAY_MS),
+        recurring: { subscription: 'sub_a', periodStart: august },
+        payment: 'in_sub_a',
+      })
+      assert.equal(await balance(), '57')
     })
 
     it('audit 10: hold eight decimals exactly and refuse a ninth', async () => {

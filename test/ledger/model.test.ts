@@ -26,7 +26,7 @@ const step = fc.oneof(
     do: fc.constant('renew' as const),
     amount,
     days: lasts,
-    carry: fc.constantFrom('0', '0', '7.5', 'Infinity'),
+    carry: fc.constantFrom('0', '0', '7.5', 'Infinity', null),
   }),
   fc.record({
     do: fc.constant('spend' as const),

@@ -74,7 +74,11 @@ export class ModelWallet {
 
   grant(
     amount: string,
-    more: { expiresAt: number | null; priority: number; recurring?: { period: number; carry: string } },
+    more: {
+      expiresAt: number | null
+      priority: number
+      recurring?: { period: number; carry: string | null }
+    },
   ) {
     this.#due()
     if (more.recurring !== undefined) this.#succeed(more.expiresAt, more.recurring)
@@ -207,7 +211,9 @@ export class ModelWallet {
     return take(free, amount)
   }
 
-  #succeed(expiresAt: number | null, { period, carry }: { period: number; carry: string }): void {
+  #succeed(expiresAt: number | null, { period, carry }: { period: number; carry: string | null }): void {
+    // beside its period's lot, not instead of it
+    if (carry === null) return
     let room = new Exact(carry)
     const before = this.#lots.filter(
       (lot) =>

@@ -54,6 +54,12 @@ const ONCE: [what: string, first: string, second: string, constraint: string][] 
     'subscription_one_fallback',
   ],
   [
+    'a settlement of prorations',
+    `insert into settlement (key, account_id, subscription_id, invoice_id, owed) values ('k', 'acc_1', 'sub_1', 'in_1', 1)`,
+    `insert into settlement (key, account_id, subscription_id, invoice_id, owed) values ('k', 'acc_1', 'sub_1', 'in_1', 1)`,
+    'settlement_pkey',
+  ],
+  [
     'a month of a paid year',
     `insert into entitlement (key, account_id, subscription_id, payment_id, amount, due_at, period_end, expires_at, source)
      values ('k', 'acc_1', 'sub_1', 'pi_1', 1, now(), now(), now(), '{}')`,

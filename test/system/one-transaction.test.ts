@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { createSubscriptionActivities } from '../../src/activities/subscription.ts'
 import type { SubscriptionPlan } from '../../src/domain/subscription-facts.ts'
+import { transaction } from '../../src/store/connect.ts'
+import { cutEntitlements } from '../../src/store/entitlement.ts'
 import { storeEvent } from '../../src/store/inbox.ts'
 import { assertBooks, DAY_MS, fromNow, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
@@ -123,5 +125,15 @@ describe('law 3: what a run applies is one transaction', () => {
     assert.deepEqual(await written(), all)
     assert.deepEqual(await activities.applySubscription(input), { role: 'primary', settled: true })
     assert.deepEqual(await written(), all)
+  })
+
+  it('a month that was granted is not made smaller afterwards: the facts are read again', async () => {
+    const { pool } = database
+    const cut = (key: string, amount: string) =>
+      transaction(pool, (client) => cutEntitlements(client, [{ key, amount }]))
+    await assert.rejects(cut('invoice_line:il_1:0', '5'), /in the meantime/)
+    // told twice it is cut once, and never grows again
+    await cut('invoice_line:il_1:1', '5')
+    await assert.rejects(cut('invoice_line:il_1:1', '6'), /in the meantime/)
   })
 })

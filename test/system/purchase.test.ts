@@ -15,6 +15,19 @@ interface Purchase {
   subject?: string
 }
 
+interface Preview {
+  outcome: string
+  refusal: { code: string } | null
+  effects: {
+    postings: unknown[]
+    notices: unknown[]
+    stripe: { method: string; path: string; params: Record<string, string | null> }[]
+    dates: { what: string; at: string }[]
+  }
+}
+
+const RETURN = 'https://example.com/credits'
+
 describe('packs of credits, bought through two APIs', function () {
   this.timeout(180_000)
   let stack: Stack
@@ -135,6 +148,47 @@ describe('packs of credits, bought through two APIs', function () {
       `/v1/subscriptions?account=${account}`,
     )
     assert.deepEqual(subscriptions.data, [])
+  })
+
+  it('are previewed: what an order would do is what it then does, and what it would be refused for is refused', async () => {
+    const account = await newAccount()
+    const asked = { account, pack: 'credits_25', quantity: 2, success_url: RETURN, cancel_url: RETURN }
+    const preview = (body: object) =>
+      stack.call<Preview>('POST', '/v1/purchases?dry_run=true', body, 'the-same-key')
+    const { status, body } = await preview(asked)
+    assert.deepEqual(
+      [status, body.outcome, body.effects.postings, body.effects.notices],
+      [200, 'done', [], []],
+    )
+    assert.deepEqual(
+      body.effects.stripe.map(({ method, path }) => `${method} ${path}`),
+      ['POST /v1/customers', 'POST /v1/checkout/sessions'],
+    )
+    const limit = await preview({ ...asked, pack: 'credits_500', quantity: 3 })
+    assert.deepEqual(
+      [limit.status, limit.body.outcome, limit.body.refusal?.code],
+      [200, 'refused', 'purchase_limit'],
+    )
+    const { rowCount } = await stack.database.owner.query('select 1 from checkout where account_id = $1', [
+      account,
+    ])
+    assert.equal(rowCount, 0)
+    // the key was not used up
+    const done = await stack.call<Purchase>('POST', '/v1/purchases', asked, 'the-same-key')
+    assert.ok(done.status === 201 || done.status === 202, JSON.stringify(done.body))
+    const { id } = done.status === 201 ? done.body : { id: done.body.subject ?? '' }
+    const opened = await eventually('its page', async () => (await read(id)).checkout?.id)
+    const session = await stack.stripe.checkout.sessions.retrieve(opened, { expand: ['line_items'] })
+    const [line] = session.line_items?.data ?? []
+    const { params = {} } = body.effects.stripe[1] ?? {}
+    assert.deepEqual(
+      [params['mode'], params['line_items[0][price]'], params['line_items[0][quantity]']],
+      [session.mode, line?.price?.id, `${line?.quantity}`],
+    )
+    const [date] = body.effects.dates
+    assert.equal(date?.what, 'checkout_expires')
+    assert.ok(Math.abs(Date.parse(date.at) / 1000 - session.expires_at) < 60)
+    await stack.control(`checkout/${opened}/abandon`, {})
   })
 
   it('RC-2: twenty purchases of one account that complete at once sum exactly', async () => {
@@ -329,5 +383,19 @@ describe('packs of credits, bought through two APIs', function () {
       [`checkout/${id}`],
     )
     assert.equal(rowCount, 1)
+    // a person says that it stays, and nobody need look any more
+    const [{ id: approval } = { id: '' }] = (
+      await stack.database.owner.query<{ id: string }>('select id from approval where account_id = $1', [
+        account,
+      ])
+    ).rows
+    const approved = await stack.call('POST', `/v1/approvals/${approval}/approve`, {})
+    assert.deepEqual([approved.status, approved.body['state']], [200, 'executed'])
+    const after = await stack.database.owner.query(
+      `select 1 from alert where subject = $1 and resolved_at is null`,
+      [`checkout/${id}`],
+    )
+    assert.equal(after.rowCount, 0)
+    assert.equal(await balanceOf(stack, account), '10')
   })
 })
