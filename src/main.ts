@@ -96,13 +96,14 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     const client = new Client({ connection, namespace: config.temporalNamespace })
     await registerAttributes(client, config.temporalNamespace)
     const reach = { client, taskQueue: config.taskQueue }
+    const subscriptions = createSubscriptionActivities({ pool, gateway, collection, reach })
     const worker = await Worker.create({
       connection,
       namespace: config.temporalNamespace,
       taskQueue: config.taskQueue,
       workflowBundle: await bundle(),
       activities: {
-        ...createSubscriptionActivities({ pool, gateway, collection, reach }),
+        ...subscriptions,
         ...createChangeActivities({ pool, gateway, changes }),
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
@@ -113,7 +114,12 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createDutyActivities({ pool, gateway, reach }),
         ...createDriftActivities({ pool, prices }),
         ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
-        ...createPreviewActivities({ pool, gateway, changes }),
+        ...createPreviewActivities({
+          pool,
+          gateway,
+          changes,
+          look: (asked) => subscriptions.observeSubscription(asked),
+        }),
       },
       ...WORKER_OPTIONS,
     })

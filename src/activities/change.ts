@@ -8,27 +8,20 @@ import {
   intervalOf,
   NOT_FOUND,
 } from '../domain/change.ts'
-import { type Decision, type Foresight, foresightOf, refusalOutcome, refused } from '../domain/effect.ts'
+import { type Decision, refusalOutcome, refused } from '../domain/effect.ts'
 import type { Interval, PriceTerms } from '../domain/plan.ts'
 import { decideResume } from '../domain/resume.ts'
-import { decideSubscription } from '../domain/subscription.ts'
 import type { SubscriptionFacts, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
-import { rehearse } from '../ledger/rehearsal.ts'
-import { findAccount } from '../store/account.ts'
 import { termsOf } from '../store/catalog-price.ts'
 import { finishCommand, readCommand } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
-import { entitlementsOf } from '../store/entitlement.ts'
 import { listOnSale } from '../store/price-list.ts'
-import { settlementsOf } from '../store/settlement.ts'
 import { roleOf } from '../store/mirror.ts'
-import { businessNow } from '../clock.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { StripeSubscription } from '../stripe/subscription-facts.ts'
-import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
-import { grantAndTell } from './granted.ts'
+import type { CommandAnswer } from '../workflows/message.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface ChangeDeps {
@@ -42,7 +35,8 @@ interface Asked {
   command: string
 }
 
-type Stepped = Decision<{ steps: SubscriptionStep[] }>
+/** What these commands are decided to be: steps, and what they do. */
+export type Stepped = Decision<{ steps: SubscriptionStep[] }>
 
 export type ChangeActivities = ReturnType<typeof createChangeActivities>
 
@@ -121,10 +115,10 @@ function done(result: Record<string, unknown>): CommandAnswer {
 }
 
 /** The decision of a change command, with the terms that it was made from. */
-async function decideFrom(
+export async function decideFrom(
   { pool }: Pick<ChangeDeps, 'pool'>,
   input: Record<string, string>,
-  subscription: StripeSubscription | undefined,
+  subscription: SubscriptionFacts | undefined,
 ): Promise<{ decision: ChangeDecision; terms: Record<string, PriceTerms> }> {
   const prices = subscription?.priceId == null ? [] : [subscription.priceId]
   const terms = await termsOf(pool, prices)
@@ -162,61 +156,6 @@ async function targetOf(
   )
   const target = prices.find((terms) => terms.commitmentMonths === null)
   return { target, instead: prices.length > 0 ? 'commitment' : 'nothing' }
-}
-
-type Seer = Pick<ChangeDeps, 'pool' | 'gateway' | 'changes'>
-
-async function foresee(
-  { pool, gateway }: Seer,
-  { subject }: PreviewInput,
-  decide: (found: StripeSubscription | undefined) => Decision,
-): Promise<Foresight> {
-  return foresightOf(await businessNow(pool), decide(await gateway.subscription(subject)))
-}
-
-/** What a cancel command would do. */
-export const foreseeCancel = (deps: Seer, asked: PreviewInput) => foresee(deps, asked, decideStripeCancel)
-/** What a resume command would do. */
-export const foreseeResume = (deps: Seer, asked: PreviewInput) => foresee(deps, asked, decideResume)
-/** What the withdrawal of a pending change would do. */
-export const foreseeWithdrawal = (deps: Seer, asked: PreviewInput) => foresee(deps, asked, decideWithdrawal)
-
-/** What a change would do; with the credits that its payment will bring, by the invoice that Stripe previews. */
-export async function foreseeChange(deps: Seer, { subject, input }: PreviewInput): Promise<Foresight> {
-  const { pool, gateway, changes } = deps
-  const at = await businessNow(pool)
-  const found = await gateway.subscription(subject)
-  const { decision, terms } = await decideFrom(deps, input, found)
-  const foresight = foresightOf(at, decision)
-  if ('refused' in decision || found === undefined) return foresight
-  const step = decision.steps.find((each) => each.do === 'change')
-  if (step?.do !== 'change') return foresight
-  const { customer, ...facts } = found
-  const account = await findAccount(pool, { customer, metadata: facts.account })
-  if (account === null) return foresight
-  const invoice = await changes.preview(subject, step)
-  const anchor = step.startsAnew ? at : facts.anchor
-  const subscription: SubscriptionFacts = { ...facts, account, anchor, priceId: step.priceId }
-  const { pending } = await entitlementsOf(pool, subject)
-  const { owed } = await settlementsOf(pool, subject)
-  const paid = { ...invoice, status: 'paid', reason: 'subscription_update', paidAt: at }
-  const plan = decideSubscription({ at, subscription, invoices: [paid], terms, known: [], pending, owed })
-  if (plan === undefined) return foresight
-  const posted = await rehearse(pool, {
-    account,
-    async act(client) {
-      for (const each of plan.grants) await grantAndTell(client, grantOf(account, subject, each))
-      return plan.entitlements.flatMap((month) =>
-        month.dueAt > at ? [{ what: 'credits_next' as const, at: month.dueAt }] : [],
-      )
-    },
-    refusalLeaves: 'nothing',
-  })
-  const { stripe, dates } = foresight.effects
-  return {
-    ...posted,
-    effects: { ...posted.effects, stripe, dates: [...dates, ...posted.effects.dates] },
-  }
 }
 
 /** A step of a plan as a grant of the ledger. */

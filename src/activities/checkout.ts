@@ -126,7 +126,7 @@ export function createCheckoutActivities({ pool, gateway, purchases, reach }: Ch
 
 /** What opening a page would do, of an order that is not written. */
 export async function foreseeCheckout(
-  { pool }: Pick<CheckoutDeps, 'pool'>,
+  { pool, gateway }: Pick<CheckoutDeps, 'pool' | 'gateway'>,
   { input }: PreviewInput,
 ): Promise<Foresight> {
   const { account = '', plan = '', pack, interval, quantity, currency, saves_method: saves } = input
@@ -135,11 +135,13 @@ export async function foreseeCheckout(
     pack === undefined
       ? await priceOnSale(pool, plan, interval === 'year' ? 'year' : 'month', currency)
       : await packOnSale(pool, pack, currency)
+  const tied = (await readAccount(pool, account))?.stripeCustomerId ?? null
   const decision = decideOpening({
     at,
     createdAt: at,
     opened: false,
-    customer: (await readAccount(pool, account))?.stripeCustomerId ?? null,
+    // acting finds one that was deleted by asking for the page in vain
+    customer: tied !== null && (await gateway.hasCustomer(tied)) ? tied : null,
     sold: soldBy(terms ?? null, {
       quantity: Number(quantity),
       savesMethod: saves === 'true',

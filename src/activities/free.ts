@@ -1,16 +1,9 @@
 /** What a free plan's workflow does to the world. Stripe knows nothing of it. */
 import { businessNow } from '../clock.ts'
-import { cancellationAnswer, decideCancel } from '../domain/cancel.ts'
+import { cancellationAnswer, decideFreeCancel } from '../domain/cancel.ts'
 import type { Instant } from '../domain/calendar.ts'
 import { type Foresight, foresightOf, refusalOutcome, refused } from '../domain/effect.ts'
-import {
-  decideFree,
-  type FreeFacts,
-  type FreeObservation,
-  type FreePlan,
-  freeKeys,
-  monthAt,
-} from '../domain/free.ts'
+import { decideFree, type FreeFacts, type FreeObservation, type FreePlan, freeKeys } from '../domain/free.ts'
 import { noticeKey } from '../domain/id.ts'
 import type { FreeTerms } from '../domain/plan.ts'
 import { knownKeys, lockWallet } from '../ledger/lookup.ts'
@@ -73,21 +66,17 @@ export function createFreeActivities({ pool }: FreeDeps) {
         const subscription = (await readFree(client, input.subscription))?.subscription
         if (subscription === undefined) throw new Error(`there is no ${input.subscription}`)
         const { account } = subscription
-        const before = cancellable(subscription, await businessNow(client))
-        const decision = decideCancel(before)
+        const decision = decideFreeCancel(subscription, await businessNow(client))
         if ('refused' in decision) return await finishCommand(client, input.command, refusalOutcome(decision))
-        if (!decision.already) {
-          await cancelFreeAt(client, input.subscription, before.periodEnd)
-          await audit(client, account, input.subscription, 'cancelled', { cancel_at: before.periodEnd })
-          await writeNotice(client, {
-            account,
-            kind: 'subscription_cancelling',
-            key: noticeKey.cancelling(input.subscription, before.periodEnd),
-            cause: { subscription: input.subscription, command: input.command },
-            data: { subscription: input.subscription, plan: subscription.plan, endsAt: before.periodEnd },
-          })
+        const { already, cancelAt, effects } = decision
+        if (!already && cancelAt !== null) {
+          await cancelFreeAt(client, input.subscription, cancelAt)
+          await audit(client, account, input.subscription, 'cancelled', { cancel_at: cancelAt })
         }
-        return await finishCommand(client, input.command, cancellationAnswer(decision.cancelAt))
+        for (const notice of effects.notices) {
+          await writeNotice(client, { ...notice, cause: { ...notice.cause, command: input.command } })
+        }
+        return await finishCommand(client, input.command, cancellationAnswer(cancelAt))
       })
     },
   })
@@ -170,13 +159,7 @@ export async function foreseeEnrolment(
 export async function foreseeCancelFree({ pool }: FreeDeps, { subject }: PreviewInput): Promise<Foresight> {
   const at = await businessNow(pool)
   const subscription = (await readFree(pool, subject))?.subscription
-  const before = subscription && cancellable(subscription, at)
-  return foresightOf(at, decideCancel(before))
-}
-
-/** A free plan as what can be cancelled: the month that runs is its last one. */
-function cancellable({ status, anchor, cancelAt }: FreeFacts, at: Instant) {
-  return { status, cancelAt, periodEnd: monthAt(anchor, at).end, cancelAtPeriodEnd: false }
+  return foresightOf(at, decideFreeCancel(subscription, at))
 }
 
 async function audit(

@@ -6,7 +6,13 @@ import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { Operation, PreviewInput } from '../workflows/message.ts'
 import { foreseeDecision } from './approval.ts'
-import { foreseeCancel, foreseeChange, foreseeResume, foreseeWithdrawal } from './change.ts'
+import {
+  foreseeCancel,
+  foreseeChange,
+  foreseeResume,
+  foreseeWithdrawal,
+  type Seer,
+} from './change-preview.ts'
 import { foreseeCheckout } from './checkout.ts'
 import { foreseePortal } from './customer.ts'
 import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
@@ -16,6 +22,8 @@ export interface PreviewDeps {
   pool: Pool
   gateway: Gateway
   changes: ChangeGateway
+  /** how a pass of a subscription's workflow observes */
+  look: Seer['look']
 }
 
 /** Observes and decides as acting does, and says what the decision says. */

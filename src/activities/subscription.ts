@@ -104,44 +104,9 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       plan: SubscriptionPlan
       events: string[]
     }): Promise<{ role: string; settled: boolean }> {
-      // a workflow that began under an earlier version says nothing of settlements
-      const { payments, entitlements, grants, mirror, ...more } = input.plan as KeptPlan
-      const { settlements = [], cuts = [], notices = [] } = more
-      const { role, settled, owners } = await transaction(pool, async (client) => {
-        await lockWallet(client, mirror.account)
-        for (const payment of payments) {
-          await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
-        }
-        await writeEntitlements(client, mirror.account, mirror.id, entitlements)
-        await cutEntitlements(client, cuts)
-        await writeSettlements(client, mirror.account, mirror.id, settlements)
-        for (const step of grants) {
-          const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
-          await markGranted(client, step.key, occurredAt)
-        }
-        const { role, unsettled, changed } = await keepMirror(client, mirror)
-        if (changed !== undefined) {
-          await recordAudit(client, {
-            account: mirror.account,
-            actor: 'system',
-            action: 'subscription',
-            subject: mirror.id,
-            reasonCode: 'observed',
-            detail: changed,
-          })
-        }
-        for (const notice of notices) await writeNotice(client, notice)
-        await settle(client, input.events)
-        await forgetStray(client, mirror.id)
-        // whichever run raised it: what was wrong is right again
-        if (mirror.attention === null && !unsettled) await resolveAlert(client, 'needs_attention', mirror.id)
-        // free plans are there again
-        const owners = isPaidFor(mirror.status)
-          ? []
-          : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
-        if (unsettled && !hasEnded(mirror.status)) owners.push(...(await askAboutDuplicate(client, mirror)))
-        return { role, settled: !unsettled, owners }
-      })
+      const { role, settled, owners } = await transaction(pool, (client) =>
+        applyPlan(client, input.plan, input.events),
+      )
       // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
       for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
       return { role, settled }
@@ -170,6 +135,53 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       )
     },
   })
+}
+
+/**
+ * Carries out a plan inside the caller's transaction.
+ * @returns the role it has, whether that is settled, and the workflows that have something to do now: wake them
+ */
+export async function applyPlan(
+  client: Client,
+  plan: SubscriptionPlan,
+  events: string[],
+): Promise<{ role: string; settled: boolean; owners: string[] }> {
+  // a workflow that began under an earlier version says nothing of settlements
+  const { payments, entitlements, grants, mirror, ...more } = plan as KeptPlan
+  const { settlements = [], cuts = [], notices = [] } = more
+  await lockWallet(client, mirror.account)
+  for (const payment of payments) {
+    await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
+  }
+  await writeEntitlements(client, mirror.account, mirror.id, entitlements)
+  await cutEntitlements(client, cuts)
+  await writeSettlements(client, mirror.account, mirror.id, settlements)
+  for (const step of grants) {
+    const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
+    await markGranted(client, step.key, occurredAt)
+  }
+  const { role, unsettled, changed } = await keepMirror(client, mirror)
+  if (changed !== undefined) {
+    await recordAudit(client, {
+      account: mirror.account,
+      actor: 'system',
+      action: 'subscription',
+      subject: mirror.id,
+      reasonCode: 'observed',
+      detail: changed,
+    })
+  }
+  for (const notice of notices) await writeNotice(client, notice)
+  await settle(client, events)
+  await forgetStray(client, mirror.id)
+  // whichever run raised it: what was wrong is right again
+  if (mirror.attention === null && !unsettled) await resolveAlert(client, 'needs_attention', mirror.id)
+  // free plans are there again
+  const owners = isPaidFor(mirror.status)
+    ? []
+    : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
+  if (unsettled && !hasEnded(mirror.status)) owners.push(...(await askAboutDuplicate(client, mirror)))
+  return { role, settled: !unsettled, owners }
 }
 
 /** Asks a person about a second live subscription, once. @returns the new workflow that waits for the answer */

@@ -40,11 +40,6 @@ function isSqlState(code: unknown): code is string {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)
 }
 
-/** Whether a sum of credits became larger than any balance may be. Nothing was written. */
-export function isOverflow(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === '22003'
-}
-
 /** 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock, 25P03 idle: a retry may succeed. */
 const PASSING_STATE = /^(08|53|57|40)|^55P03$|^25P03$/
 const PASSING_CODE = /^E(CONNREFUSED|CONNRESET|TIMEDOUT|PIPE|NOTFOUND|AI_AGAIN|HOSTUNREACH|NETUNREACH)$/

@@ -127,7 +127,6 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
       }
       if (isDryRun(request)) {
         return sendRehearsal(pool, reply, {
-          operation: 'grant',
           account: body.account,
           refusalLeaves: 'nothing',
           async act(client, key) {

@@ -136,8 +136,6 @@ const releaseView = z
 
 /** Registers the routes. */
 export function holdRoutes(app: Api, { pool }: ApiDeps): void {
-  const accountOf = (hold: string) => async () => (await readHold(pool, hold)).account
-
   app.post('/v1/accounts/:account/holds', {
     config: { scope: 'spend' },
     schema: {
@@ -169,7 +167,6 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       }
       if (isDryRun(request)) {
         return sendRehearsal(pool, reply, {
-          operation: 'hold',
           account: input.account,
           async act(client, key) {
             const { hold } = await placeHold(client, { ...input, key })
@@ -248,8 +245,7 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       }
       if (isDryRun(request)) {
         return sendRehearsal(pool, reply, {
-          operation: 'capture',
-          account: accountOf(params.hold),
+          account: (await readHold(pool, params.hold)).account,
           async act(client, key) {
             await captureHold(client, { ...input, key })
           },
@@ -281,8 +277,7 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
       const input = { hold, key: keyOf(request), actor: actorOf(request) }
       if (isDryRun(request)) {
         return sendRehearsal(pool, reply, {
-          operation: 'release',
-          account: accountOf(hold),
+          account: (await readHold(pool, hold)).account,
           async act(client, key) {
             await releaseHold(client, { ...input, key })
           },

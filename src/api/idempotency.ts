@@ -79,7 +79,10 @@ export async function answerOnce(
   once: Once,
 ): Promise<FastifyReply> {
   if (isDryRun(request)) {
-    return await sendPreview(deps.pool, reply, once.operation, () => foresee(deps, request, once))
+    // what it makes has an id only then
+    const ids = Object.values(once.input).filter((id) => id !== once.scope)
+    const minted = once.status === 201 ? ids : []
+    return sendPreview(reply, await foresee(deps, request, once), minted)
   }
   const { scope, operation, content, owner, input, status } = once
   const viewed = async (database: Queryable, command: Command, result: Record<string, unknown>) => {

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { businessNow } from '../clock.ts'
-import { DATES, effectsOf, type Foresight, type PlannedDate } from '../domain/effect.ts'
+import { DATES, effectsOf, factsOf, type Foresight, type PlannedDate } from '../domain/effect.ts'
 import { NOTICES } from '../domain/notice.ts'
 import { dataView } from '../domain/notice-view.ts'
 import { ENTRY_KINDS } from '../ledger/entry.ts'
@@ -15,7 +15,7 @@ import type { Client, Pool } from '../store/connect.ts'
 import type { PreviewInput } from '../workflows/message.ts'
 import { askPreview, type Reach } from '../workflows/owner.ts'
 import { describeFailure } from './failure.ts'
-import { Problem, refusalIn, statusOf } from './problem.ts'
+import { type Code, Problem, refusalIn, statusOf } from './problem.ts'
 import { creditsOutput, EXAMPLE, instant } from './schema.ts'
 
 /** The query of every command. */
@@ -31,7 +31,7 @@ const WAIT_MS = 10_000
 
 /** Whether a request only asks what it would do. */
 export function isDryRun(request: FastifyRequest): boolean {
-  return (request.query as z.infer<typeof dryRunQuery>).dry_run === 'true'
+  return (request.query as z.infer<typeof dryRunQuery> | undefined)?.dry_run === 'true'
 }
 
 const postingView = z.object({
@@ -62,13 +62,12 @@ const effectsView = z.object({
   postings: z.array(postingView),
   stripe: z.array(callView),
   notices: z.array(
-    z.object({ kind: z.string(), event: z.string(), data: z.record(z.string(), z.string().nullable()) }),
+    z.object({ kind: z.string(), type: z.string(), data: z.record(z.string(), z.string().nullable()) }),
   ),
   dates: z.array(z.object({ what: z.enum(DATES), at: instant })),
 })
 
 const balanceView = z.object({
-  account: z.string(),
   balance: creditsOutput,
   held: creditsOutput,
   available: creditsOutput,
@@ -125,7 +124,6 @@ export const previewView = z
           dates: [],
         },
         balance: {
-          account: EXAMPLE.account,
           balance: '87.5',
           held: '0',
           available: '87.5',
@@ -150,29 +148,44 @@ export function orPreview<T extends Record<number, z.ZodType>>(good: T): T {
 }
 
 /**
- * Answers a preview. What the state of things refuses is part of it; a request that is not valid or not allowed is
- * refused before, as it would be without `dry_run`.
- * @param foresee asks what would be done; a Refusal that it throws is foreseen
+ * Answers what a command would do.
+ * @param minted ids that were made for it and are no more: null in the answer
  */
-export async function sendPreview(
+export function sendPreview(reply: FastifyReply, foresight: Foresight, minted: string[] = []): FastifyReply {
+  return reply.code(200).send(viewOf(operationOf(reply.request), foresight, minted))
+}
+
+/** Refusals of a request that is not well formed, which no state of things would make right. */
+const MALFORMED: ReadonlySet<Code> = new Set(['credits_invalid'])
+
+/**
+ * Answers what a dry run is refused for, wherever it was: that is what it asked. Not what is not valid or not allowed:
+ * that is answered as without `dry_run`.
+ * @returns whether it was answered
+ */
+export async function sendForeseenRefusal(
   pool: Pool,
+  error: unknown,
+  request: FastifyRequest,
   reply: FastifyReply,
-  operation: string,
-  foresee: () => Promise<Foresight>,
-): Promise<FastifyReply> {
-  const foresight = await foresee().catch(async (error: unknown) => {
-    const refusal = refusalIn(error)
-    if (refusal === undefined) throw error
-    return { at: await businessNow(pool), refusal, effects: effectsOf({}), balance: null }
-  })
-  return reply.code(200).send(viewOf(operation, foresight))
+): Promise<boolean> {
+  const refusal = isDryRun(request) ? refusalIn(error) : undefined
+  if (refusal === undefined || MALFORMED.has(refusal.code)) return false
+  const at = await businessNow(pool)
+  sendPreview(reply, { at, refusal: factsOf(refusal), effects: effectsOf({}), balance: null })
+  return true
+}
+
+/** What a command is called: the last word of its path that is no parameter, one of them where it is many. */
+function operationOf({ routeOptions: { url = '' } }: FastifyRequest): string {
+  const words = url.split('/').filter((word) => word !== '' && !word.startsWith(':'))
+  return (words.at(-1) ?? '').replace(/s$/, '')
 }
 
 /** What one function of the ledger would do to a wallet. */
 export interface LedgerCommand {
-  operation: string
-  /** whose wallet; looked up by what needs it, so that an unknown hold or spend is foreseen, too */
-  account: string | (() => Promise<string>)
+  /** whose wallet */
+  account: string
   /** does it under a key that nobody has used, and says what dates it made */
   act: (client: Client, key: string) => Promise<PlannedDate[] | void>
   /** as of a rehearsal: one statement unless told otherwise */
@@ -183,15 +196,14 @@ export interface LedgerCommand {
 export async function sendRehearsal(
   pool: Pool,
   reply: FastifyReply,
-  { operation, account, act, refusalLeaves = 'lapses' }: LedgerCommand,
+  { account, act, refusalLeaves = 'lapses' }: LedgerCommand,
 ): Promise<FastifyReply> {
-  return await sendPreview(pool, reply, operation, async () =>
-    rehearse(pool, {
-      account: typeof account === 'string' ? account : await account(),
-      act: async (client) => (await act(client, randomUUID())) ?? [],
-      refusalLeaves,
-    }),
-  )
+  const foresight = await rehearse(pool, {
+    account,
+    act: async (client) => (await act(client, randomUUID())) ?? [],
+    refusalLeaves,
+  })
+  return sendPreview(reply, foresight)
 }
 
 /** Asks what a workflow would do. @throws Problem `unavailable` when nobody could say in time */
@@ -212,7 +224,7 @@ export async function askWorkflow(
   })
 }
 
-function viewOf(operation: string, { at, refusal, effects, balance }: Foresight): View {
+function viewOf(operation: string, { at, refusal, effects, balance }: Foresight, minted: string[]): View {
   const { postings, stripe, notices, dates } = effects
   return {
     object: 'preview',
@@ -233,11 +245,20 @@ function viewOf(operation: string, { at, refusal, effects, balance }: Foresight)
         lots: lots.map(expiring),
       })),
       stripe,
-      notices: notices.map(({ kind, data }) => ({ kind, event: NOTICES[kind].event, data: dataView(data) })),
+      notices: notices.map(({ kind, data }) => ({
+        kind,
+        type: NOTICES[kind].event,
+        data: without(minted, dataView(data)),
+      })),
       dates,
     },
     balance: balance && { ...balance, lots: balance.lots.map(expiring) },
   }
+}
+
+function without(minted: string[], data: Record<string, string | null>): Record<string, string | null> {
+  const known = (value: string | null) => (value !== null && minted.includes(value) ? null : value)
+  return Object.fromEntries(Object.entries(data).map(([name, value]) => [name, known(value)]))
 }
 
 function expiring<T extends { expiresAt: string | null }>({ expiresAt, ...same }: T) {

@@ -5,9 +5,9 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { RefusalFacts } from '../domain/effect.ts'
 import { Refusal, type RefusalCode } from '../domain/error.ts'
-import { describeFailure, isOverflow, isUnavailable } from './failure.ts'
+import { overflowOf } from '../ledger/overflow.ts'
+import { describeFailure, isUnavailable } from './failure.ts'
 
 /** Problems of the HTTP layer itself. */
 export type HttpCode =
@@ -185,11 +185,9 @@ export function statusOf(code: Code): number {
   return KNOWN[code][0]
 }
 
-/** What the state of things refuses, whoever says so; undefined for every other failure. */
-export function refusalIn(error: unknown): RefusalFacts | undefined {
-  if (error instanceof Refusal) return { code: error.code, detail: error.message, data: error.data }
-  if (!isOverflow(error)) return undefined
-  return { code: 'balance_limit', detail: 'no account can have or owe that many credits', data: {} }
+/** What the state of things refuses; undefined for every other failure. */
+export function refusalIn(error: unknown): Refusal | undefined {
+  return error instanceof Refusal ? error : overflowOf(error)
 }
 
 interface Answer {
@@ -268,7 +266,7 @@ function answerOf(error: unknown): Answer {
   if (refusal !== undefined) {
     const { retry_after: after } = refusal.data
     const headers = typeof after === 'number' ? { 'retry-after': `${after}` } : {}
-    return { ...known(refusal.code, refusal.detail, refusal.data), headers }
+    return { ...known(refusal.code, refusal.message, refusal.data), headers }
   }
   if (error instanceof Problem)
     return { ...known(error.code, error.message, error.data), headers: error.headers }

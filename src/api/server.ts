@@ -26,6 +26,7 @@ import { requireIdempotencyKey } from './idempotency.ts'
 import { LazyLog } from './lazy-log.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { noticeRoutes } from './notices.ts'
+import { sendForeseenRefusal } from './preview.ts'
 import { Problem, render, sendProblem } from './problem.ts'
 import { purchaseRoutes } from './purchases.ts'
 import { spendRoutes } from './spends.ts'
@@ -69,7 +70,10 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
     route.httpPart === 'headers' ? unchecked : validatorCompiler(route),
   )
   app.setSerializerCompiler(serializerCompiler)
-  app.setErrorHandler((error, request, reply) => sendProblem(error, request, reply))
+  app.setErrorHandler(async (error, request, reply) => {
+    if (await sendForeseenRefusal(deps.pool, error, request, reply)) return reply
+    return sendProblem(error, request, reply)
+  })
   app.decorateRequest('holder', undefined)
   app.decorateRequest('trace', null as never)
   readJsonBodies(app)

@@ -152,7 +152,6 @@ export function spendRoutes(app: Api, { pool }: ApiDeps, watch: TopUpWatch): voi
       if (isDryRun(request)) {
         // never by way of the queue: a batch is committed with the spends of others
         return sendRehearsal(pool, reply, {
-          operation: 'spend',
           account: input.account,
           async act(client, key) {
             await spend(client, { ...input, key })
@@ -214,9 +213,8 @@ export function spendRoutes(app: Api, { pool }: ApiDeps, watch: TopUpWatch): voi
       }
       if (isDryRun(request)) {
         return sendRehearsal(pool, reply, {
-          operation: 'reverse',
-          account: async () =>
-            spendNamed(params.spend)?.account ?? (await readSpend(pool, params.spend)).account,
+          // it names its account, whether or not there is such a spend
+          account: spendNamed(params.spend)?.account ?? '',
           async act(client, key) {
             await reverseSpend(client, { ...input, key })
           },

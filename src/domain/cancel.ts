@@ -1,6 +1,9 @@
 /** What a cancel command does: stop at the end of the paid period, or why not. Pure. */
 import type { Instant } from './calendar.ts'
 import { type Decision, effectsOf, refused } from './effect.ts'
+import { type FreeFacts, monthAt } from './free.ts'
+import { noticeKey } from './id.ts'
+import type { PlannedNotice } from './notice.ts'
 import { hasEnded } from './status.ts'
 import type { SubscriptionFacts } from './subscription-facts.ts'
 import { callsOf, type SubscriptionStep, withdrawals } from './subscription-step.ts'
@@ -40,6 +43,23 @@ export function decideCancel(subscription: Cancellable | undefined): CancelDecis
       dates: ends === null ? [] : [{ what: 'subscription_ends', at: ends }],
     }),
   }
+}
+
+/** Decides the cancellation of a free plan: the month that runs is its last one. */
+export function decideFreeCancel(subscription: FreeFacts | undefined, at: Instant): CancelDecision {
+  if (subscription === undefined) return decideCancel(undefined)
+  const { id, account, plan, status, anchor, cancelAt } = subscription
+  const { end } = monthAt(anchor, at)
+  const decision = decideCancel({ status, cancelAt, periodEnd: end, cancelAtPeriodEnd: false })
+  if ('refused' in decision || decision.already) return decision
+  const notice: PlannedNotice = {
+    account,
+    kind: 'subscription_cancelling',
+    key: noticeKey.cancelling(id, end),
+    cause: { subscription: id },
+    data: { subscription: id, plan, endsAt: end },
+  }
+  return { ...decision, effects: { ...decision.effects, notices: [notice] } }
 }
 
 /** Decides a cancellation in Stripe: it withdraws whatever was to change. */

@@ -3,7 +3,7 @@
  * done. `?dry_run=true` shows it, acting carries it out. Ids that do not exist before it is done are null.
  */
 import type { Instant } from './calendar.ts'
-import type { RefusalCode } from './error.ts'
+import type { Refusal, RefusalCode } from './error.ts'
 import type { PlannedNotice } from './notice.ts'
 
 /** A lot that a posting fills, draws on or gives something back to. */
@@ -68,6 +68,10 @@ export interface RefusalFacts {
   data: Record<string, unknown>
 }
 
+export function factsOf({ code, message: detail, data }: Refusal): RefusalFacts {
+  return { code, detail, data }
+}
+
 export interface Refused {
   refused: RefusalFacts & { statusCode: number }
 }
@@ -86,7 +90,6 @@ export interface Foresight {
 }
 
 export interface PlannedBalance {
-  account: string
   balance: string
   held: string
   available: string

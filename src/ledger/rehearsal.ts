@@ -10,11 +10,13 @@ import {
   type PlannedPosting,
   type RefusalFacts,
   effectsOf,
+  factsOf,
 } from '../domain/effect.ts'
 import { Refusal } from '../domain/error.ts'
 import type { PlannedNotice } from '../domain/notice.ts'
 import { type Client, type Pool, type Queryable, undone } from '../store/connect.ts'
 import { readBalance } from './balance.ts'
+import { overflowOf } from './overflow.ts'
 
 export interface Rehearsal {
   /** whose wallet is looked at */
@@ -41,10 +43,12 @@ export async function rehearse(pool: Pool, { account, act, refusalLeaves }: Rehe
     try {
       dates = await act(client)
     } catch (error) {
+      const overflow = overflowOf(error)
+      if (overflow !== undefined) return { at, refusal: factsOf(overflow) }
       if (!(error instanceof Refusal)) throw error
-      refusal = { code: error.code, detail: error.message, data: error.data }
+      refusal = factsOf(error)
+      if (refusalLeaves === 'nothing') return { at, refusal }
     }
-    if (refusal !== null && refusalLeaves === 'nothing') return { at, refusal }
     const { postings, made } = await postingsSince(client, account, seq)
     const notices = await noticesWritten(client, account)
     const balance = await balanceOf(client, account, made)
@@ -118,11 +122,15 @@ async function balanceOf(
   account: string,
   made: Set<string>,
 ): Promise<PlannedBalance | null> {
-  const balance = await readBalance(database, account)
-  if (balance === undefined) return null
+  const found = await readBalance(database, account)
+  if (found === undefined) return null
+  const { balance, held, available, debt, lots } = found
   return {
-    ...balance,
-    lots: balance.lots.map(({ id, source, remaining, expires_at: expiresAt }) => ({
+    balance,
+    held,
+    available,
+    debt,
+    lots: lots.map(({ id, source, remaining, expires_at: expiresAt }) => ({
       lot: made.has(id) ? null : id,
       source,
       remaining,

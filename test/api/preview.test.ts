@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { assertBooks } from '../support/ledger.ts'
-import { type ApiUnderTest, fund, startApi } from './api-under-test.ts'
+import { parseCredits } from '../../src/domain/credits.ts'
+import { spend } from '../../src/ledger/spend.ts'
+import { createApiKey } from '../../src/store/api-key.ts'
+import { assertBooks, waitsForLock } from '../support/ledger.ts'
+import { type ApiUnderTest, fund, sell, startApi } from './api-under-test.ts'
 
 describe('?dry_run=true', () => {
   let api: ApiUnderTest
@@ -46,7 +49,6 @@ describe('?dry_run=true', () => {
         dates: [],
       },
       balance: {
-        account,
         balance: '87.5',
         held: '0',
         available: '87.5',
@@ -75,5 +77,46 @@ describe('?dry_run=true', () => {
       available: '5',
     })
     assert.deepEqual(preview.body.effects.postings, [])
+  })
+
+  it('tells nothing that others post while it waits for the wallet', async () => {
+    const account = await newAccount('100')
+    const other = await api.database.owner.connect()
+    try {
+      await other.query('begin')
+      await spend(other, { account, key: 'theirs', amount: parseCredits('10'), actor: 'test' })
+      const asked = api.post(`/v1/accounts/${account}/spend?dry_run=true`, { amount: '1' })
+      await waitsForLock(api.database)
+      await other.query('commit')
+      const { effects, balance } = (await asked).body
+      assert.deepEqual(
+        effects.postings.map(({ amount }: { amount: string }) => amount),
+        ['-1'],
+      )
+      assert.equal(balance.balance, '89')
+    } finally {
+      other.release()
+    }
+  })
+
+  it('refuses what is not valid or not allowed as without it', async () => {
+    const account = await newAccount('1')
+    const url = `/v1/accounts/${account}/spend?dry_run=true`
+    assert.equal((await api.post(url, { amount: '0' })).body.code, 'credits_invalid')
+    assert.equal((await api.post(url, { amount: 1 })).status, 400)
+    assert.equal((await api.post(url, { amount: '1' }, { 'idempotency-key': '' })).status, 400)
+    const key = await createApiKey(api.database.owner, { name: 'reads', scopes: ['read'] })
+    assert.equal((await api.post(url, { amount: '1' }, { authorization: `Bearer ${key}` })).status, 403)
+  })
+
+  it('says that nobody can say what a workflow would do while Temporal is down, but what is refused before', async () => {
+    const account = await newAccount('1')
+    const body = { account, plan: 'pro', success_url: 'https://a.example', cancel_url: 'https://a.example' }
+    const refused = await api.post('/v1/subscriptions?dry_run=true', body)
+    assert.deepEqual([refused.status, refused.body.refusal.code], [200, 'plan_not_found'])
+    await sell(api.database, 'pro')
+    const { status, body: problem, headers } = await api.post('/v1/subscriptions?dry_run=true', body)
+    assert.deepEqual([status, problem.code, headers['retry-after']], [503, 'unavailable', '1'])
+    assert.deepEqual((await api.get(`/v1/subscriptions?account=${account}`)).body.data, [])
   })
 })

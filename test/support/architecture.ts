@@ -52,6 +52,7 @@ const TABLE: Record<string, string[]> = {
     'ledger/gift',
     'type ledger/post',
     'ledger/rehearsal',
+    'ledger/overflow',
     'ledger/balance',
     'ledger/entry',
     'store/account',
