@@ -20,14 +20,25 @@ export class GivenBack {
     this.#left = this.#left.plus(credits)
   }
 
-  /** Takes what is owed from these amounts, the first of them first. What is left of each; zero stays in its place. */
-  takeFrom(amounts: Exact[]): Exact[] {
+  /** Takes what is owed from these amounts, the first of them first: what is left of each, and what was taken. */
+  takeFrom(amounts: Exact[]): Rest[] {
     return amounts.map((amount) => {
       const taken = Exact.min(this.#left, amount)
       this.#left = this.#left.minus(taken)
-      return amount.minus(taken)
+      return { amount: amount.minus(taken), taken }
     })
   }
+}
+
+/** What is left of a grant when it has made good what it can. */
+export interface Rest {
+  amount: Exact
+  taken: Exact
+}
+
+/** For the source of a grant, so that whoever reads it knows why it is smaller. */
+export function takenOf({ taken }: Rest): Record<string, string> {
+  return taken.isZero() ? {} : { given_back: formatCredits(taken) }
 }
 
 /** Makes months smaller by so many credits in all, each by the same part; what is left is rounded down. */

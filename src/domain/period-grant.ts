@@ -1,7 +1,7 @@
 /** What the paid lines of a subscription's own periods bring: a month's credits, or the twelve months of a year. */
 import { addMonths, monthsBetween } from './calendar.ts'
 import { Exact, formatCredits } from './credits.ts'
-import type { GivenBack } from './given-back.ts'
+import { type GivenBack, type Rest, takenOf } from './given-back.ts'
 import { creditsForLine } from './grant.ts'
 import { postingKey } from './id.ts'
 import { type KeptTerms, type PriceTerms, readTerms } from './plan.ts'
@@ -83,7 +83,7 @@ export function periodSteps(bill: Bill, our: OurLine, owed: GivenBack, keepsBefo
   const carry = keepsBefore ? EVERYTHING : carriedOver(terms.renewal, line.quantity ?? 0)
   const before = owed.left
   const months = terms.interval === 'month' ? [amount] : Array.from({ length: 12 }, () => amount)
-  const amounts = owed.takeFrom(months)
+  const rests = owed.takeFrom(months)
   const made = before.minus(owed.left)
   const settlements = made.isZero()
     ? []
@@ -95,9 +95,9 @@ export function periodSteps(bill: Bill, our: OurLine, owed: GivenBack, keepsBefo
         },
       ]
   if (terms.interval === 'month') {
-    return { ...none, settlements, grants: monthStep(bill, our, amounts[0] ?? amount, carry) }
+    return { ...none, settlements, grants: rests.flatMap((rest) => monthStep(bill, our, rest, carry)) }
   }
-  return { ...none, settlements, entitlements: yearSteps(bill, our, amounts, carry) }
+  return { ...none, settlements, entitlements: yearSteps(bill, our, rests, carry) }
 }
 
 function amountOf({ line, terms }: OurLine): Exact {
@@ -111,8 +111,9 @@ function amountOf({ line, terms }: OurLine): Exact {
   })
 }
 
-function sourceOf({ subscription, invoice }: Bill, { line, terms }: OurLine) {
-  return { subscription: subscription.id, invoice: invoice.id, line: line.id, price: terms.lookupKey }
+function sourceOf({ subscription, invoice }: Bill, { line, terms }: OurLine, rest: Rest) {
+  const price = terms.lookupKey
+  return { subscription: subscription.id, invoice: invoice.id, line: line.id, price, ...takenOf(rest) }
 }
 
 const REASON: Record<string, string> = {
@@ -120,43 +121,43 @@ const REASON: Record<string, string> = {
   subscription_update: 'plan_change',
 }
 
-function monthStep(bill: Bill, our: OurLine, amount: Exact, carry: string): GrantStep[] {
+function monthStep(bill: Bill, our: OurLine, rest: Rest, carry: string): GrantStep[] {
   const { invoice } = bill
   const { line, terms } = our
-  if (amount.isZero()) return []
+  if (rest.amount.isZero()) return []
   return [
     {
       key: postingKey.invoiceLine(line.id),
-      amount: formatCredits(amount),
+      amount: formatCredits(rest.amount),
       periodStart: line.periodStart,
       expiresAt: lapsesAt(terms, line.periodEnd),
       carry,
       payment: invoice.payment,
       reason: REASON[invoice.reason] ?? 'renewal',
-      source: sourceOf(bill, our),
+      source: sourceOf(bill, our, rest),
     },
   ]
 }
 
 /** The twelve months of a paid year, dated from the subscription's anchor. */
-function yearSteps(bill: Bill, our: OurLine, amounts: Exact[], carry: string): PendingEntitlement[] {
+function yearSteps(bill: Bill, our: OurLine, rests: Rest[], carry: string): PendingEntitlement[] {
   const { subscription, invoice } = bill
   const { line, terms } = our
   const first = monthsBetween(subscription.anchor, line.periodStart)
-  return amounts.flatMap((amount, index) => {
-    if (amount.isZero()) return []
+  return rests.flatMap((rest, index) => {
+    if (rest.amount.isZero()) return []
     const periodEnd = index === 11 ? line.periodEnd : addMonths(subscription.anchor, first + index + 1)
     return [
       {
         key: postingKey.entitlement(line.id, index),
-        amount: formatCredits(amount),
+        amount: formatCredits(rest.amount),
         dueAt: index === 0 ? line.periodStart : addMonths(subscription.anchor, first + index),
         periodEnd,
         expiresAt: lapsesAt(terms, periodEnd),
         // what was carried into the first month goes when the second comes
         carry: index === 0 ? carry : carriedOver(terms.renewal, line.quantity ?? 0),
         payment: invoice.payment,
-        source: { ...sourceOf(bill, our), month: String(index + 1) },
+        source: { ...sourceOf(bill, our, rest), month: String(index + 1) },
       },
     ]
   })

@@ -5,7 +5,7 @@
  */
 import { addMonths, type Instant, monthsBetween, msBetween } from './calendar.ts'
 import { CREDIT_PLACES, Exact, formatCredits } from './credits.ts'
-import { cutEvenly, type GivenBack } from './given-back.ts'
+import { cutEvenly, type GivenBack, type Rest, takenOf } from './given-back.ts'
 import { creditsForLine } from './grant.ts'
 import { postingKey } from './id.ts'
 import type { Bill, OurLine } from './period-grant.ts'
@@ -122,25 +122,26 @@ function buy(bill: Bill, prorations: OurLine[], worth: Exact, beside: OurLine[],
     : { ...NOTHING, entitlements: monthsOf(bill, target, span, Exact.min(month.times(12), worth), owed) }
 }
 
-function sourceOf({ subscription, invoice }: Bill, { terms }: OurLine) {
-  return { subscription: subscription.id, invoice: invoice.id, price: terms.lookupKey }
+function sourceOf({ subscription, invoice }: Bill, { terms }: OurLine, rest: Rest) {
+  const price = terms.lookupKey
+  return { subscription: subscription.id, invoice: invoice.id, price, ...takenOf(rest) }
 }
 
 function monthOf(bill: Bill, target: OurLine, span: Span, credits: Exact, owed: GivenBack): GrantStep[] {
   const { invoice } = bill
   const { terms } = target
-  const [amount] = owed.takeFrom([credits.toDecimalPlaces(CREDIT_PLACES, Exact.ROUND_DOWN)])
-  if (amount === undefined || amount.isZero()) return []
+  const [rest] = owed.takeFrom([credits.toDecimalPlaces(CREDIT_PLACES, Exact.ROUND_DOWN)])
+  if (rest === undefined || rest.amount.isZero()) return []
   return [
     {
       key: postingKey.proration(invoice.id, terms.priceId),
-      amount: formatCredits(amount),
+      amount: formatCredits(rest.amount),
       periodStart: span.start,
       expiresAt: lapsesAt(terms, span.end),
       carry: null,
       payment: invoice.payment,
       reason: 'plan_change',
-      source: sourceOf(bill, target),
+      source: sourceOf(bill, target, rest),
     },
   ]
 }
@@ -158,24 +159,24 @@ function monthsOf(
   const most = new Exact(terms.credits).times(line.quantity ?? 0)
   const slices = slicesOf(subscription.anchor, span)
   const whole = sumOf(slices.map(({ part }) => part))
-  const amounts = owed.takeFrom(
+  const rests = owed.takeFrom(
     slices.map(({ part }) =>
       Exact.min(credits.times(part).dividedBy(whole), most).toDecimalPlaces(CREDIT_PLACES, Exact.ROUND_DOWN),
     ),
   )
   return slices.flatMap(({ start, end }, index) => {
-    const amount = amounts[index]
-    if (amount === undefined || amount.isZero()) return []
+    const rest = rests[index]
+    if (rest === undefined || rest.amount.isZero()) return []
     return [
       {
         key: postingKey.prorationMonth(invoice.id, terms.priceId, index),
-        amount: formatCredits(amount),
+        amount: formatCredits(rest.amount),
         dueAt: start,
         periodEnd: end,
         expiresAt: lapsesAt(terms, end),
         carry: null,
         payment: invoice.payment,
-        source: { ...sourceOf(bill, target), month: String(index + 1) },
+        source: { ...sourceOf(bill, target, rest), month: String(index + 1) },
       },
     ]
   })

