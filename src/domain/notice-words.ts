@@ -156,9 +156,13 @@ export function wordsOf<Kind extends NoticeKind>(kind: Kind, data: NoticeData[Ki
   return WORDS[kind](data)
 }
 
-/** A link is https and somebody's: ours gives none that is not. Anything else is left out, never shown as text. */
+/** A link is https, or the sandbox's own page on this machine. Anything else is left out, never shown as text. */
 function linked(label: string, url: string | null): Words['action'] {
-  return url !== null && URL.canParse(url) && new URL(url).protocol === 'https:' ? { label, url } : undefined
+  if (url === null || !URL.canParse(url)) return undefined
+  const { protocol, hostname } = new URL(url)
+  return protocol === 'https:' || (protocol === 'http:' && hostname === '127.0.0.1')
+    ? { label, url }
+    : undefined
 }
 
 /** `3 January 2027`: the day in UTC, as the customer's invoice counts it. */

@@ -54,8 +54,19 @@ describe('the e-mail of a notice, in words', () => {
     assert.equal(html.split(escape(evil)).length - 1, 5) // title, product, heading, words, and why it is sent
   })
 
-  it('links nowhere but to https', () => {
-    for (const payUrl of ['javascript:alert(1)', 'http://example.com', 'invoice.stripe.com', '', null]) {
+  it('links nowhere but to https, and to the sandbox on this machine', () => {
+    for (const payUrl of ['https://invoice.stripe.com/i/1', 'http://127.0.0.1:12111/i/in_1']) {
+      const { html } = mailOf({ kind: 'payment_failed', data: { ...failed, payUrl } }, 'Product')
+      assert.ok(html.includes(`href="${payUrl}"`), payUrl)
+    }
+    for (const payUrl of [
+      'javascript:alert(1)',
+      'http://127.0.0.1.example.com',
+      'http://example.com',
+      'invoice.stripe.com',
+      '',
+      null,
+    ]) {
       const mail = mailOf({ kind: 'payment_failed', data: { ...failed, payUrl } }, 'Product')
       assert.doesNotMatch(mail.html, /<a /, String(payUrl))
       assert.doesNotMatch(mail.text, /Pay now/)
