@@ -44,9 +44,9 @@ const CAREFUL_FOR = 50
 
 /**
  * How many must wait for another batch to be begun beside one that is under way: a batch costs as much as about twelve
- * spends before there is one in it.
+ * spends before there is one in it. Measured: with 16 a tenth faster over HTTP than with 6, 8, 12, 20 or more.
  */
-const WORTH_A_BATCH = 12
+const WORTH_A_BATCH = 16
 /** A batch that takes longer waits for something, such as a wallet that somebody has locked: nobody else waits for it. */
 const PATIENCE_MS = 10
 
