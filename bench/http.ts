@@ -8,6 +8,7 @@ import { Connection } from './client.ts'
 import { type Program, startProgram } from './program.ts'
 import { accountOf } from './seed.ts'
 import type { Case } from './spend.ts'
+import { hasWrk, wrkRound } from './wrk.ts'
 
 const CONNECTIONS = 32
 
@@ -55,9 +56,23 @@ export async function httpCases(
     }
   }
   const spread = () => Math.floor(Math.random() * SPREAD)
+  const wrk = hasWrk()
+  if (!wrk) process.stderr.write('wrk is not installed: the load over HTTP is a client in this process\n')
+  const byWrk = (processes: number, accounts: number) =>
+    wrk
+      ? {
+          round: (ms: number) => wrkRound(ports.slice(0, processes), CONNECTIONS, ms, { key, accounts }),
+        }
+      : {}
+  const of = (kind: string, processes: number, pick: () => number, accounts: number): Case => ({
+    name: `http ${kind}, ${processes} api`,
+    callers: CONNECTIONS,
+    call: spend(processes, pick),
+    ...byWrk(processes, accounts),
+  })
   const cases = [1, 2].flatMap((processes) => [
-    { name: `http hot, ${processes} api`, callers: CONNECTIONS, call: spend(processes, () => 0) },
-    { name: `http spread, ${processes} api`, callers: CONNECTIONS, call: spend(processes, spread) },
+    of('hot', processes, () => 0, 1),
+    of('spread', processes, spread, SPREAD),
   ])
   return {
     cases,

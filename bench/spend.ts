@@ -16,7 +16,7 @@ import { migrate } from '../src/store/migrate.ts'
 import { libraryCases, SPREAD } from './cases.ts'
 import { cpuOf } from './cpu.ts'
 import { httpCases } from './http.ts'
-import { load } from './load.ts'
+import { load, type Round } from './load.ts'
 import { seed, SETTINGS } from './seed.ts'
 import { printScale, printTable, type Result } from './table.ts'
 
@@ -39,6 +39,8 @@ export interface Case {
   name: string
   callers: number
   call: () => Promise<unknown>
+  /** a round by a load of its own, for so many milliseconds, instead of callers that call */
+  round?: (ms: number) => Promise<Round>
 }
 
 async function main(): Promise<void> {
@@ -123,9 +125,9 @@ async function measure(cases: Case[], programs: Record<'postgres' | 'api', numbe
   const results = cases.map((one) => ({ ...one, rounds: [] as Result['rounds'] }))
   for (let round = -1; round < ROUNDS; round++) {
     say(round < 0 ? 'warming up' : `round ${round + 1} of ${ROUNDS}`)
-    for (const { callers, call, rounds } of results) {
+    for (const { callers, call, round: own, rounds } of results) {
       const before = { postgres: used(programs.postgres), api: used(programs.api) }
-      const one = await load(callers, MS, call)
+      const one = await (own === undefined ? load(callers, MS, call) : own(MS))
       const cores = (kind: keyof typeof programs) => ((used(programs[kind]) - before[kind]) / MS) * 1_000
       if (round >= 0) rounds.push({ ...one, postgres: cores('postgres'), api: cores('api') })
     }
