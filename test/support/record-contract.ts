@@ -2,4 +2,4 @@
 import { writeFileSync } from 'node:fs'
 import { currentDocument, RECORDED } from './contract.ts'
 
-writeFileSync(RECORDED, `${JSON.stringify(await currentDocument(), null, 2)}\n`)
+writeFileSync(RECORDED, `${JSON.stringify(await currentDocument(), null, 1)}\n`)
