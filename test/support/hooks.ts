@@ -21,24 +21,26 @@ export const mochaHooks = {
     // it ends with its last worker; a run that had none would never end
     await Runtime.instance().shutdown()
     const problems = ends.filter((end) => end.status === 'rejected').map((end) => String(end.reason))
-    problems.push(...childrenLeft().map((child) => `a process was left running: ${child}`))
+    for (const { pid, command } of childrenLeft()) {
+      problems.push(`a process was left running: ${pid} ${command.slice(0, 120)}`)
+      // ours, and nobody else will end it
+      process.kill(pid, 'SIGKILL')
+    }
     if (problems.length > 0) throw new Error(problems.join('\n'))
   },
 }
 
 /** Our direct children that still run, where the system can tell (Linux). */
-function childrenLeft(): string[] {
+function childrenLeft(): { pid: number; command: string }[] {
   let list: string
   try {
     list = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
   } catch {
     return []
   }
-  const commands = list
+  return list
     .split(' ')
     .filter(Boolean)
-    .map((pid) => [pid, commandLineOf(Number(pid))] as const)
-  return commands
-    .filter(([, command]) => command && !OURS.test(command))
-    .map(([pid, command]) => `${pid} ${command?.slice(0, 120)}`)
+    .map((pid) => ({ pid: Number(pid), command: commandLineOf(Number(pid)) ?? '' }))
+    .filter(({ command }) => command !== '' && !OURS.test(command))
 }

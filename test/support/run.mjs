@@ -9,8 +9,15 @@ import { availableParallelism } from 'node:os'
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
 
-const MOCHA = createRequire(import.meta.url).resolve('mocha/bin/mocha.js')
+// not mocha/bin/mocha.js, which starts this as a process of its own that outlives it when it is killed
+const MOCHA = createRequire(import.meta.url).resolve('mocha/lib/cli/cli.js')
+const NODE_OPTIONS = JSON.parse(readFileSync('.mocharc.json', 'utf8'))['node-option'].map(
+  (option) => `--${option}`,
+)
 const COUNTS = /^(\d+) passed, (\d+) failed$/
+/** How long a process may go on once it has counted, and how long without a word, in milliseconds. */
+const END_WITHIN_MS = 30_000
+const SILENT_MS = 300_000
 
 const files = readdirSync('test', { recursive: true })
   .filter((name) => name.endsWith('.test.ts'))
@@ -36,15 +43,33 @@ function weightOf(file) {
 
 /** Runs some files. What they print comes a suite at a time, so that two processes do not talk at once. */
 async function run(some) {
-  const child = spawn(process.execPath, [MOCHA, ...process.argv.slice(2), ...some], {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, MOCHA, ...process.argv.slice(2), ...some], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) },
   })
-  const ended = new Promise((resolve) => child.once('close', resolve))
+  // its exit, not the end of what it prints: a process that it left behind may hold that open
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  const lines = createInterface({ input: child.stdout })
   const counts = { passed: 0, failed: 0 }
   let said = ''
-  for await (const line of createInterface({ input: child.stdout })) {
+  let limit
+  const endWithin = (ms, why) => {
+    clearTimeout(limit)
+    limit = setTimeout(() => {
+      said += `${why}; it was killed\n`
+      counts.failed += 1
+      child.kill('SIGKILL')
+    }, ms)
+  }
+  void ended.then(() => {
+    clearTimeout(limit)
+    setTimeout(() => lines.close(), 1_000).unref()
+  })
+  endWithin(SILENT_MS, `a test process was silent for ${SILENT_MS / 1_000} s`)
+  for await (const line of lines) {
     const [, passed, failed] = COUNTS.exec(line) ?? []
+    if (passed === undefined) endWithin(SILENT_MS, `a test process was silent for ${SILENT_MS / 1_000} s`)
+    else endWithin(END_WITHIN_MS, 'a test process did not end by itself')
     if (passed !== undefined) Object.assign(counts, { passed: Number(passed), failed: Number(failed) })
     else said += `${line}\n`
     if (line === '') {

@@ -147,13 +147,15 @@ export async function startStack(
   async function startApis(): Promise<void> {
     const ports: number[] = []
     for (let index = 0; index < count; index += 1) ports.push(await freePort())
-    const started = await Promise.all(
-      ports.map(async (each) => ({
-        ...(await startRole(stack, 'api', { port: each })),
-        url: `http://127.0.0.1:${each}`,
-      })),
+    const started = await Promise.allSettled(
+      ports.map(async (each) => {
+        apis.push({
+          ...(await startRole(stack, 'api', { port: each })),
+          url: `http://127.0.0.1:${each}`,
+        })
+      }),
     )
-    apis.push(...started)
+    for (const one of started) if (one.status === 'rejected') throw one.reason
     balancer = await startBalancer(port, ports)
   }
 
@@ -234,9 +236,15 @@ export async function startStack(
       await database.drop()
     },
   }
-  if (parts.worker !== false) await stack.startWorker()
-  if (parts.api !== false) await stack.startApi()
-  return stack
+  try {
+    if (parts.worker !== false) await stack.startWorker()
+    if (parts.api !== false) await stack.startApi()
+    return stack
+  } catch (error) {
+    // whoever asked has nothing to stop
+    await stack.stop()
+    throw error
+  }
 }
 
 /** Waits for a fact, not for a time: asks until the answer is there. */
