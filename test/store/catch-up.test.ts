@@ -175,6 +175,23 @@ describe('catching up with Stripe’s event list', () => {
     assert.equal(mark?.compared_until?.toISOString(), at(listed(0)))
   })
 
+  it('ends no pass but its own: one that slept over the end leaves the next as it is', async () => {
+    const events = many(150)
+    const slow = listOf(events)
+    const page = slow.page.bind(slow)
+    slow.page = async (from, after) => {
+      const found = await page(from, after)
+      if (after === null) return found
+      // meanwhile another worker ends the pass and begins the next
+      assert.equal((await duty(listOf(events))).whole, 1)
+      await database.owner.query(`update catch_up set compared_until = compared_until - interval '1 hour'`)
+      assert.equal((await duty(listOf(events), -1)).whole, 0)
+      return found
+    }
+    assert.equal((await duty(slow)).whole, 0)
+    assert.equal((await kept())?.pass_after, 'evt_000099')
+  })
+
   it('goes by Stripe’s time: no list, no mark; and a mark is never moved back', async () => {
     await duty(listOf([]))
     assert.equal((await kept())?.compared_until, null)
