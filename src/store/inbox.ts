@@ -202,7 +202,7 @@ export async function countInbox(database: Queryable): Promise<InboxCounts> {
 export async function countUnhandled(database: Queryable): Promise<{ type: string; events: number }[]> {
   const { rows } = await database.query<{ type: string; events: number }>(
     `select type, count(*)::int as events from processed_webhook_events
-      where owner is null group by type order by type`,
+      where owner is null and settled_at is not null group by type order by type`,
   )
   return rows
 }
