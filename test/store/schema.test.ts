@@ -10,6 +10,7 @@ const ELSEWHERE = [
   'approval',
   'audit_log',
   'business_clock',
+  'catch_up',
   'hold',
   'lot',
   'migration',
