@@ -24,6 +24,7 @@ const ELSEWHERE = [
   'top_up_attempt',
   'settlement',
   'stray_object',
+  'stripe_call',
   'stripe_customer',
   'wallet',
   'webhook_endpoint',
