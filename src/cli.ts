@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline/promises'
 import { Listr } from 'listr2'
 import { planCatalog, readCatalog, stepsInStripe, takeStep, writeDown } from './activities/catalog.ts'
 import { addNoticeCommands } from './cli-notice.ts'
+import { addStripeCommands } from './cli-stripe.ts'
 import { type Config, readConfig } from './config.ts'
 import { VERDICTS } from './domain/approval.ts'
 import { inWords, termsInWords } from './domain/catalog-words.ts'
@@ -18,7 +19,8 @@ import { parkedEvents, unparkEvent } from './store/inbox.ts'
 import { migrate } from './store/migrate.ts'
 import { catalogInForce, listOnSale } from './store/price-list.ts'
 import { listStrays } from './store/stray.ts'
-import { stripeClient } from './stripe/gateway.ts'
+import { createEventGateway } from './stripe/event-list.ts'
+import { isLiveKey, stripeClient } from './stripe/gateway.ts'
 import { createPriceGateway } from './stripe/price.ts'
 
 const program = new Command('perennial')
@@ -210,6 +212,16 @@ program
   )
 
 addNoticeCommands(program, { withPool, say, product: () => readConfig().productName })
+addStripeCommands(program, {
+  withPool,
+  say,
+  fail,
+  stripe: () => {
+    const config = readConfig()
+    const livemode = isLiveKey(config.stripeSecretKey ?? '')
+    return { events: createEventGateway(stripeOf(config)), livemode }
+  },
+})
 
 const catalog = program.command('catalog').description('plans, prices and packs')
 catalog

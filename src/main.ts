@@ -12,6 +12,7 @@ import {
 import type { Logger } from 'pino'
 import { createApprovalActivities } from './activities/approval.ts'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
+import { createCatchUpActivities } from './activities/catch-up.ts'
 import { createChangeActivities } from './activities/change.ts'
 import { createCheckoutActivities } from './activities/checkout.ts'
 import { createCustomerActivities } from './activities/customer.ts'
@@ -29,7 +30,8 @@ import { createLogger } from './log.ts'
 import { connect } from './store/connect.ts'
 import { createChangeGateway } from './stripe/change.ts'
 import { createCollectionGateway } from './stripe/collection.ts'
-import { API_VERSION, createGateway, stripeClient } from './stripe/gateway.ts'
+import { createEventGateway } from './stripe/event-list.ts'
+import { API_VERSION, createGateway, isLiveKey, stripeClient } from './stripe/gateway.ts'
 import { createPaymentGateway } from './stripe/payment.ts'
 import { createPriceGateway } from './stripe/price.ts'
 import { createPurchaseGateway } from './stripe/purchase.ts'
@@ -79,6 +81,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
   const purchases = createPurchaseGateway(stripeApi)
   const changes = createChangeGateway(stripeApi)
   const collection = createCollectionGateway(stripeApi)
+  const events = createEventGateway(stripeApi)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
@@ -111,7 +114,8 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createTopUpActivities({ pool, payments: createPaymentGateway(stripeApi), purchases, reach }),
         ...createApprovalActivities({ pool, gateway, changes, reach }),
         ...createCustomerActivities({ pool, gateway, collection }),
-        ...createDutyActivities({ pool, gateway, reach }),
+        ...createDutyActivities({ pool, gateway, events, reach }),
+        ...createCatchUpActivities({ pool, events, livemode: isLiveKey(stripe.apiKey) }),
         ...createDriftActivities({ pool, prices }),
         ...createNotifyActivities({ pool, ...outboundOf(config), anywhere: stripe.sandboxUrl !== undefined }),
         ...createPreviewActivities({
@@ -152,7 +156,7 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     pool,
     reach: { client, taskQueue: config.taskQueue },
     webhookSecrets: stripe.webhookSecrets,
-    livemode: /^[sr]k_live_/.test(stripe.apiKey),
+    livemode: isLiveKey(stripe.apiKey),
     apiVersion: API_VERSION,
     product: config.productName,
     anywhere: stripe.sandboxUrl !== undefined,

@@ -4,41 +4,42 @@ import { workflowId } from '../domain/id.ts'
 import { findAccount } from '../store/account.ts'
 import { pendingCommands } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
-import { ownersWithDeadline, recorded } from '../store/duty.ts'
-import { dueEvents, markSignalled } from '../store/inbox.ts'
+import { machineNow, ownersWithDeadline, recorded } from '../store/duty.ts'
+import { type DueEvent, dueEvents, markSignalled } from '../store/inbox.ts'
 import { noteStray } from '../store/stray.ts'
 import { forgetCommands, forgetDutyRuns, forgetNotices } from '../store/retention.ts'
 import { lowAccounts } from '../store/top-up.ts'
+import type { EventGateway } from '../stripe/event-list.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { adoptOwner, type Reach, sendCommand, wakeOwner } from '../workflows/owner.ts'
+import { readAgain } from './read-again.ts'
 import { translated } from './translate.ts'
 
 export interface DutyDeps {
   pool: Pool
   gateway: Gateway
+  events: Pick<EventGateway, 'ownerNow'>
   reach: Reach
 }
 
 const PAGE = 200
+/** How long a sweep works through a backlog of events, in milliseconds; what is left is the next one's. */
+const WAKE_MS = 120_000
+/** Calls to Temporal at a time. */
+const AT_ONCE = 8
 
 export type DutyActivities = ReturnType<typeof createDutyActivities>
 
-export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
+export function createDutyActivities({ pool, gateway, events, reach }: DutyDeps) {
   return translated({
     /** Wakes the owner of every event that is not settled, and sends commands that no worker took. */
     sweep: () =>
       recorded(pool, 'sweep', async () => {
-        const events = await dueEvents(pool, PAGE)
-        const woken = new Set<string>()
-        for (const event of events) {
-          // one wake tells an owner of all its events
-          if (!woken.has(event.owner)) {
-            await wakeOwner(reach, event.owner, { reason: 'sweep', type: event.type, event: event.eventId })
-            woken.add(event.owner)
-          }
-          await markSignalled(pool, [event.eventId])
-          heartbeat()
-        }
+        const until = performance.now() + WAKE_MS
+        const isOver = () => performance.now() > until
+        const before = await machineNow(pool)
+        const read = await readAgain({ pool, events }, before, isOver)
+        const woken = await wakeDue({ pool, reach }, before, isOver)
         const commands = await pendingCommands(pool, PAGE)
         let failed = 0
         for (const command of commands) {
@@ -62,7 +63,7 @@ export function createDutyActivities({ pool, gateway, reach }: DutyDeps) {
           low += page.length
           page = await lowAccounts(pool, page.at(-1) ?? '', PAGE)
         }
-        return { events: events.length, commands: commands.length, failed, low }
+        return { ...woken, read, commands: commands.length, failed, low }
       }),
 
     /** Starts a workflow for every live subscription and open checkout that has none; those that run do not notice. */
@@ -112,4 +113,54 @@ async function inBatches(forget: (limit: number) => Promise<number>): Promise<nu
     total += gone
     if (gone < PAGE) return total
   }
+}
+
+/**
+ * Wakes the owners of all events that are due, each once, however many there are: one wake tells an owner of all its
+ * events. One that cannot be woken keeps nobody else waiting.
+ * @param before machine time: events that were put off since are left alone
+ * @throws when nobody at all could be woken: Temporal does not answer
+ */
+export async function wakeDue(
+  { pool, reach }: Pick<DutyDeps, 'pool' | 'reach'>,
+  before: Date,
+  isOver: () => boolean,
+): Promise<{ events: number; unwoken: number }> {
+  const woken = new Set<string>()
+  let events = 0
+  let unwoken = 0
+  while (!isOver()) {
+    const due = await dueEvents(pool, PAGE, before)
+    if (due.length === 0) break
+    events += due.length
+    const byOwner = new Map<string, DueEvent[]>()
+    for (const event of due) byOwner.set(event.owner, [...(byOwner.get(event.owner) ?? []), event])
+    const owners = byOwner.entries()
+    const signalled: string[] = []
+    let failure: unknown
+    const lane = async () => {
+      for (const [owner, its] of owners) {
+        const [first] = its
+        try {
+          if (!woken.has(owner)) {
+            await wakeOwner(reach, owner, {
+              reason: 'sweep',
+              type: first?.type ?? '',
+              event: first?.eventId ?? '',
+            })
+            woken.add(owner)
+          }
+          signalled.push(...its.map(({ eventId }) => eventId))
+        } catch (error) {
+          failure = error
+          unwoken += 1
+          log.warn('an owner was not woken; it will be tried again', { owner, error })
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: AT_ONCE }, lane))
+    await markSignalled(pool, signalled)
+    if (woken.size === 0) throw failure
+  }
+  return { events, unwoken }
 }

@@ -61,7 +61,7 @@ export async function webhookRoutes(scope: FastifyInstance, deps: ApiDeps): Prom
 }
 
 /** The event that a request carries. @throws Problem when it is not genuine, not fresh, or of the other mode */
-function accept(request: FastifyRequest, { webhookSecrets, livemode }: ApiDeps): InboxEvent {
+function accept(request: FastifyRequest, { webhookSecrets, livemode, apiVersion }: ApiDeps): InboxEvent {
   const raw = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
   const header = request.headers['stripe-signature']
   let event: InboxEvent
@@ -69,6 +69,7 @@ function accept(request: FastifyRequest, { webhookSecrets, livemode }: ApiDeps):
     // machine time: a signature's age has nothing to do with the business clock
     event = projectEvent(
       verifyEvent(raw, typeof header === 'string' ? header : undefined, webhookSecrets, Date.now()),
+      apiVersion,
     )
   } catch (error) {
     throw error instanceof EventError ? new Problem(error.code, error.message) : error

@@ -10,7 +10,9 @@ export interface InboxEvent {
   /** null on a thin event, which carries no object */
   apiVersion: string | null
   objectId: string | null
-  /** id of the workflow that owns the object; null: nobody handles this, it is settled at once */
+  /** id of the workflow that owns the object; null: nobody handles this, or it is not known yet */
   owner: string | null
+  /** of another API version than ours: nothing is taken from it, its object is read again to know the owner */
+  unread: boolean
   payload: Record<string, unknown>
 }

@@ -68,14 +68,14 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
   /** Wakes whoever is due, until nobody is and every webhook has been settled. */
   async function quiet(stripe: MovedStripe, reach: Reach): Promise<void> {
     const until = Date.now() + QUIET_WITHIN_MS
-    let wokenAt = new Map<string, number>()
+    let wokenAt = new Map<string | null, number>()
     while (!stopping.signal.aborted) {
       const owners = await unquiet(pool)
       const stripeDue = (stripe.nextDeadline() ?? Number.POSITIVE_INFINITY) <= now()
       if (owners.length === 0 && !stripeDue && stripe.webhooksInFlight() === 0) return
       if (Date.now() > until) {
         throw new Error(
-          `not quiet after a minute; waiting for ${owners.map(({ owner }) => owner).join(', ') || 'Stripe'}`,
+          `not quiet after a minute; waiting for ${owners.map(({ owner }) => owner ?? 'events to be read').join(', ') || 'Stripe'}`,
         )
       }
       if (stripeDue) {
@@ -88,7 +88,8 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
         if (before === undefined && wait > 0) wokenAt.set(owner, Date.now())
         else if (Date.now() - (before ?? 0) >= (before === undefined ? 0 : WAKE_AGAIN_MS)) {
           wokenAt.set(owner, Date.now())
-          await wakeOwner(reach, owner, { reason: due ? 'deadline' : 'sweep' })
+          if (owner === null) await runDuty(reach, 'sweep')
+          else await wakeOwner(reach, owner, { reason: due ? 'deadline' : 'sweep' })
         }
       }
       // forget whoever is quiet again, so that its next deadline wakes it at once
@@ -164,9 +165,12 @@ async function readOffset(pool: Pool): Promise<number> {
   return Number(rows[0]?.offset_ms ?? 0)
 }
 
-/** Owners with a deadline that has come (`due`) or an event that is not settled. */
-async function unquiet(pool: Pool): Promise<{ owner: string; due: boolean }[]> {
-  const { rows } = await pool.query<{ owner: string; due: boolean }>(
+/**
+ * Owners with a deadline that has come (`due`) or an event that is not settled; null when one's owner is not known yet,
+ * which the sweeper finds out.
+ */
+async function unquiet(pool: Pool): Promise<{ owner: string | null; due: boolean }[]> {
+  const { rows } = await pool.query<{ owner: string | null; due: boolean }>(
     `select owner, bool_or(due) as due from (
        select id as owner, true as due from subscription where deadline_at <= business_now()
        union all select 'checkout/' || id, true from checkout where deadline_at <= business_now()
@@ -174,8 +178,8 @@ async function unquiet(pool: Pool): Promise<{ owner: string; due: boolean }[]> {
         where t.deadline_at <= business_now() or (t.enabled and t.deadline_at is null and w.balance - w.held < t.threshold)
        union all select 'approval/' || id, true from approval
         where state = 'approved' or (state = 'pending' and expires_at <= business_now())
-       union all select owner, false from processed_webhook_events
-        where settled_at is null and parked_at is null and owner is not null
+       union all select owner, owner is null from processed_webhook_events
+        where settled_at is null and parked_at is null
      ) waiting group by owner order by owner`,
   )
   return rows

@@ -19,6 +19,14 @@ export async function recorded<T extends Record<string, number>>(
   return result
 }
 
+/** Now, in machine time. */
+export async function machineNow(database: Queryable): Promise<Date> {
+  const { rows } = await database.query<{ now: Date }>('select clock_timestamp() as now')
+  const now = rows[0]?.now
+  if (now === undefined) throw new Error('Postgres did not tell the time')
+  return now
+}
+
 /** Owners that have something to do at some time: their workflow must exist. In order, from `after` on. */
 export async function ownersWithDeadline(
   database: Queryable,

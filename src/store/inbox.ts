@@ -23,7 +23,7 @@ export async function storeEvent(database: Queryable, event: InboxEvent): Promis
     name: 'inbox_store',
     text: `insert into processed_webhook_events
              (event_id, type, api_version, livemode, object_id, owner, payload, created_at, settled_at)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, case when $6::text is null then clock_timestamp() end)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, case when $6::text is null and not $9 then clock_timestamp() end)
            on conflict (event_id) do nothing`,
     values: [
       event.id,
@@ -34,11 +34,12 @@ export async function storeEvent(database: Queryable, event: InboxEvent): Promis
       event.owner,
       JSON.stringify(event.payload),
       event.created,
+      event.unread,
     ],
   })
   if (rowCount === 1) return { fresh: true, wake: event.owner !== null }
   const { rows } = await database.query<{ wake: boolean }>(
-    `select signalled_at is null and settled_at is null and parked_at is null as wake
+    `select owner is not null and signalled_at is null and settled_at is null and parked_at is null as wake
        from processed_webhook_events where event_id = $1`,
     [event.id],
   )
@@ -99,12 +100,14 @@ export interface DueEvent {
 /**
  * Takes events whose owner is to be woken (again), oldest due first, and puts each off: 2 s, 4 s, … up to an hour.
  * Two sweepers never take the same event.
+ * @param before machine time: those that were put off since are left alone; by default, now
  */
-export async function dueEvents(database: Queryable, limit: number): Promise<DueEvent[]> {
+export async function dueEvents(database: Queryable, limit: number, before?: Date): Promise<DueEvent[]> {
   const { rows } = await database.query<{ event_id: string; type: string; owner: string }>(
     `with due as (
        select event_id from processed_webhook_events
-        where settled_at is null and parked_at is null and owner is not null and next_attempt_at <= clock_timestamp()
+        where settled_at is null and parked_at is null and owner is not null
+          and next_attempt_at <= coalesce($2, clock_timestamp())
         order by next_attempt_at, event_id limit $1 for update skip locked
      )
      update processed_webhook_events e
@@ -113,7 +116,7 @@ export async function dueEvents(database: Queryable, limit: number): Promise<Due
               + least(interval '1 hour', interval '2 seconds' * power(2, least(e.wakes, 20)))
        from due where e.event_id = due.event_id
      returning e.event_id, e.type, e.owner`,
-    [limit],
+    [limit, before],
   )
   return rows.map((row) => ({ eventId: row.event_id, type: row.type, owner: row.owner }))
 }

@@ -79,10 +79,12 @@ function isSignedWith(secret: string, raw: Buffer, header: string, nowMs: number
 type Fields = Record<string, unknown>
 
 /**
- * Narrows a verified payload to what is kept. Thin events are kept, too, without an owner.
+ * Narrows an event to what is kept. Thin events are kept, too, without an owner. Of one in another API version only the
+ * ids are: its fields may mean something else, or stand elsewhere.
+ * @param version the API version that this code was written against
  * @throws EventError `event_malformed` when it is no event of Stripe
  */
-export function projectEvent(event: unknown): InboxEvent {
+export function projectEvent(event: unknown, version: string): InboxEvent {
   const fields = asFields(event)
   const id = asId(fields['id'])
   const type = asWord(fields['type'])
@@ -93,20 +95,40 @@ export function projectEvent(event: unknown): InboxEvent {
   }
   const object = asFields(asFields(fields['data'])['object'])
   const related = asFields(fields['related_object'])
+  const apiVersion = asWord(fields['api_version']) ?? null
+  const snapshot = fields['object'] === 'event'
+  const foreign = snapshot && apiVersion !== version
   return {
     id,
     type,
     created,
     livemode,
-    apiVersion: asWord(fields['api_version']) ?? null,
+    apiVersion,
     objectId: asId(object['id']) ?? asId(related['id']) ?? null,
-    owner: fields['object'] === 'event' ? ownerOf(type, object) : null,
-    payload: project(object),
+    owner: snapshot && !foreign ? ownerOf(type, object) : null,
+    unread: foreign && nounOf(type) !== undefined,
+    payload: foreign ? {} : project(object),
   }
 }
 
-/** The workflow that owns what an event tells of. */
-function ownerOf(type: string, object: Fields): string | null {
+/** What the events that we handle tell of, by how their types begin. */
+const NOUNS = [
+  'checkout.session',
+  'customer.subscription',
+  'customer.deleted',
+  'invoice',
+  'payment_intent',
+  'subscription_schedule',
+] as const
+
+/** What an event tells of; undefined when nobody handles its type. */
+export function nounOf(type: string): (typeof NOUNS)[number] | undefined {
+  return NOUNS.find((noun) => type === noun || type.startsWith(`${noun}.`))
+}
+
+/** The workflow that owns what an event tells of. @param about the object, as our API version shows it */
+export function ownerOf(type: string, about: unknown): string | null {
+  const object = asFields(about)
   if (type.startsWith('payment_intent.')) {
     const { perennial_top_up: attempt, perennial_account: account } = asFields(object['metadata'])
     if (attempt !== undefined)

@@ -12,6 +12,11 @@ import { invoiceFacts, type StripeSubscription, subscriptionFacts } from './subs
 /** The API version this code was written against. Webhook endpoints are created with it. */
 export const API_VERSION = '2026-10-28.endive'
 
+/** Whether a key, secret or restricted, is one of the live mode. */
+export function isLiveKey(apiKey: string): boolean {
+  return /^[sr]k_live_/.test(apiKey)
+}
+
 /**
  * A client with time-outs set. The client's own retries are off: Temporal retries, with the same key, and shows it.
  * @param sandboxUrl the local simulator; never with a live key

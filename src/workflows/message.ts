@@ -89,7 +89,7 @@ export type TopUpInput = EntityInput
 export type ApprovalInput = EntityInput
 
 export interface DutyInput {
-  duty: 'sweep' | 'adopt' | 'drift' | 'clean' | 'notify'
+  duty: 'sweep' | 'catch_up' | 'adopt' | 'drift' | 'clean' | 'notify'
 }
 
 /** Asks what a command would do. Ids and codes only, as in every history. */

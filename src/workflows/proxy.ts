@@ -1,6 +1,7 @@
 /** Every time-out and retry policy of an activity. Workflows take their activities from here and nowhere else. */
 import { proxyActivities } from '@temporalio/workflow'
 import type { ApprovalActivities } from '../activities/approval.ts'
+import type { CatchUpActivities } from '../activities/catch-up.ts'
 import type { ChangeActivities } from '../activities/change.ts'
 import type { CheckoutActivities } from '../activities/checkout.ts'
 import type { CustomerActivities } from '../activities/customer.ts'
@@ -56,5 +57,7 @@ export const topUpActivities = proxyActivities<TopUpActivities>(entity)
 export const customerActivities = proxyActivities<CustomerActivities>(entity)
 export const freeActivities = proxyActivities<FreeActivities>(entity)
 export const attentionActivities = proxyActivities<Pick<SubscriptionActivities, 'raiseAttention'>>(telling)
-export const dutyActivities = proxyActivities<DutyActivities & DriftActivities & NotifyActivities>(batch)
+export const dutyActivities = proxyActivities<
+  DutyActivities & CatchUpActivities & DriftActivities & NotifyActivities
+>(batch)
 export const previewActivities = proxyActivities<PreviewActivities>(asking)

@@ -6,10 +6,11 @@ import { type DutyInput, WORKFLOW } from './message.ts'
 /** Every duty: how often it runs. One that is still running is not started twice. */
 export const DUTIES: {
   duty: DutyInput['duty']
-  every: '10 seconds' | '30 seconds' | '10 minutes' | '1 hour'
+  every: '10 seconds' | '30 seconds' | '5 minutes' | '10 minutes' | '1 hour'
 }[] = [
   { duty: 'sweep', every: '30 seconds' },
   { duty: 'notify', every: '10 seconds' },
+  { duty: 'catch_up', every: '5 minutes' },
   { duty: 'adopt', every: '10 minutes' },
   { duty: 'drift', every: '1 hour' },
   { duty: 'clean', every: '1 hour' },

@@ -76,6 +76,7 @@ describe('two sweepers', () => {
       apiVersion: null,
       objectId: null,
       owner: 'sub_1',
+      unread: false,
       payload: {},
     })
     await transaction(database.pool, (client) =>

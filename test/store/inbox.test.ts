@@ -22,6 +22,7 @@ const event = (id: string, owner: string | null = 'sub_1'): InboxEvent => ({
   apiVersion: '2026-10-28.endive',
   objectId: 'in_1',
   owner,
+  unread: false,
   payload: {},
 })
 

@@ -11,6 +11,7 @@ const ELSEWHERE = [
   'audit_log',
   'business_clock',
   'circuit_breaker',
+  'catch_up',
   'hold',
   'lot',
   'migration',

@@ -3,6 +3,7 @@ import { createHmac } from 'node:crypto'
 import { EventError, projectEvent, verifyEvent } from '../../src/stripe/event.ts'
 
 const NOW_S = 1_795_000_000
+const VERSION = '2026-10-28.endive'
 const SECRETS = ['whsec_old', 'whsec_new']
 
 const hmac = (secret: string, at: number | string, body: string) =>
@@ -74,7 +75,7 @@ describe('what is kept of an event', () => {
     id: 'evt_1',
     object: 'event',
     type,
-    api_version: '2026-10-28.endive',
+    api_version: VERSION,
     created: NOW_S,
     livemode: false,
     data: { object },
@@ -117,7 +118,7 @@ describe('what is kept of an event', () => {
   ]
   for (const [what, type, object, owner] of owners) {
     it(`is its owner: ${what} is ${owner ?? 'nobody'}’s`, () => {
-      assert.equal(projectEvent(event(type, object)).owner, owner)
+      assert.equal(projectEvent(event(type, object), VERSION).owner, owner)
     })
   }
 
@@ -141,6 +142,7 @@ describe('what is kept of an event', () => {
         amount_paid: 12.5,
         canceled_at: 'Grace',
       }),
+      VERSION,
     )
     const at = new Date(NOW_S * 1000).toISOString()
     assert.deepEqual(payload, {
@@ -169,7 +171,7 @@ describe('what is kept of an event', () => {
   for (const [what, value] of malformed) {
     it(`is refused of ${what}`, () => {
       assert.throws(
-        () => projectEvent(value),
+        () => projectEvent(value, VERSION),
         (error) => error instanceof EventError && error.code === 'event_malformed',
       )
     })

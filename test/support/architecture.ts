@@ -94,6 +94,7 @@ const TABLE: Record<string, string[]> = {
 const ALONE: Record<string, string[]> = {
   clock: ['type store/connect', 'store/connect'],
   'cli-notice': ['domain/*', 'store/*'],
+  'cli-stripe': ['activities/*', 'clock', 'domain/*', 'store/*', 'stripe/*'],
   config: [],
   log: ['type config'],
   metrics: ['type log'],

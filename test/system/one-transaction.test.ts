@@ -84,6 +84,7 @@ describe('law 3: what a run applies is one transaction', () => {
       apiVersion: null,
       objectId: 'in_1',
       owner: 'sub_1',
+      unread: false,
       payload: {},
     })
     const activities = createSubscriptionActivities({
