@@ -5,11 +5,13 @@ import { authenticateInvoice, changeDunning, payInvoice, showDunning } from './c
 import { nobody, type Body, type ControlContext, type Handler } from './control-context.ts'
 import { cancelInPortal, cardInPortal, changeInPortal, resumeInPortal } from './control-portal.ts'
 import { invalid, StripeFault, errorObject } from './error.ts'
+import { addFault, clearFaults, listFaults } from './fault.ts'
 import { attempt, invoiceOfIntent } from './invoicing.ts'
 import { collect } from './payment.ts'
 import { oracle } from './oracle.ts'
 import { snapshot } from './snapshot.ts'
 import { automaticTax, setAutomaticTax } from './tax.ts'
+import { rollSecret } from './resource/webhook-endpoint.ts'
 import { changeSettings, counts, queue, settingsOf } from './webhook-queue.ts'
 
 const table: [method: string, pattern: RegExp, handler: Handler][] = [
@@ -32,9 +34,17 @@ const table: [method: string, pattern: RegExp, handler: Handler][] = [
   ['GET', /^\/_sandbox\/dunning$/, showDunning],
   ['POST', /^\/_sandbox\/dunning$/, changeDunning],
   ['GET', /^\/_sandbox\/oracle\/([^/]+)$/, (context, _body, id) => oracle(context.world, id)],
+  ['GET', /^\/_sandbox\/faults$/, (context) => listFaults(context.world)],
+  ['POST', /^\/_sandbox\/faults$/, (context, body) => addFault(context.world, context.now(), body)],
+  [
+    'DELETE',
+    /^\/_sandbox\/faults(?:\/([^/]+))?$/,
+    (context, _, id) => clearFaults(context.world, context.now(), id),
+  ],
   ['GET', /^\/_sandbox\/webhooks$/, webhooks],
   ['POST', /^\/_sandbox\/webhooks$/, setWebhooks],
   ['POST', /^\/_sandbox\/webhooks\/resend$/, resend],
+  ['POST', /^\/_sandbox\/webhook_endpoints\/([^/]+)\/roll$/, roll],
 ]
 
 export async function control(
@@ -130,6 +140,15 @@ function setWebhooks(context: ControlContext, body: Body): Body {
   context.world.step(context.now(), nobody, () => changeSettings(context.world, body))
   context.pump()
   return webhooks(context)
+}
+
+/** Gives an endpoint a new secret; deliveries are signed with the old one, too, until it ends. At most a day. */
+function roll(context: ControlContext, body: Body, id: string): Body {
+  const { expires_in: seconds = 86_400 } = body
+  if (typeof seconds !== 'number' || !(seconds >= 0 && seconds <= 86_400))
+    throw invalid('expires_in must be from 0 to 86400 seconds.', 'expires_in')
+  const { world } = context
+  return world.step(context.now(), nobody, () => ({ secret: rollSecret(world, id, seconds) }))
 }
 
 /** Sends one event once more, or a second event object about the same fact. */

@@ -52,6 +52,12 @@ export class IdempotencyKeys {
     this.#world.store.put('_answer', answer.key, { ...answer, params: hashOf(sent) })
   }
 
+  /** Has the answer that is kept under a key be another one: the request was carried out and then answered this. */
+  replace(key: string, answer: Pick<SavedAnswer, 'status' | 'body'>): void {
+    const saved = this.#world.store.get('_answer', key)
+    if (saved) this.#world.store.put('_answer', key, { ...saved, ...answer })
+  }
+
   prune(nowMs: number): void {
     for (const saved of this.#world.store.all('_answer'))
       if (saved.at + DAY_MS <= nowMs) this.#world.store.delete('_answer', saved.key)

@@ -116,6 +116,7 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
     await webhooks.deliverDue()
   }
 
+  let reopening: NodeJS.Timeout | undefined
   const pages = new Map<string, (rest: string) => Answer>()
   const server = makeServer({
     mounted(path) {
@@ -130,6 +131,11 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
     catchUp,
     origin: () => sandbox.url,
     advance: (ms) => (clock ? clock.advance(ms) : advanceAlone(ms)),
+    refuse(ms) {
+      server.close()
+      server.closeAllConnections()
+      reopening = setTimeout(() => server.listen(sandbox.port, '127.0.0.1'), ms)
+    },
     inFlight: () => webhooks.inFlight(),
     pump: () => webhooks.pump(),
   })
@@ -161,6 +167,7 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
     },
     close: async () => {
       clearInterval(timer)
+      clearTimeout(reopening)
       await webhooks.close()
       await new Promise<void>((resolve) => {
         server.close(() => resolve())

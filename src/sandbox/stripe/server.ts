@@ -2,7 +2,8 @@
 import http from 'node:http'
 import { answer, authenticate, checkVersion, failure, idempotencyKeyOf, type Answer } from './api.ts'
 import { control } from './control.ts'
-import type { ControlContext } from './control-context.ts'
+import { nobody, type ControlContext } from './control-context.ts'
+import { answeredBefore, meetFault } from './fault.ts'
 import { StripeFault } from './error.ts'
 import type { IdempotencyKeys } from './idempotency.ts'
 import { invoicePage } from './invoice-page.ts'
@@ -16,6 +17,8 @@ export interface ServerContext extends ControlContext {
   /** A page of somebody else's, if one is mounted at this path. */
   mounted(path: string): Answer | undefined
   keys: IdempotencyKeys
+  /** Has nobody connect for so many milliseconds; who is connected is cut off. */
+  refuse(ms: number): void
   /** Business time in ms, once the engine has caught up with it. */
   catchUp(): number
 }
@@ -25,20 +28,27 @@ export function makeServer(context: ServerContext): http.Server {
     void handle(context, request)
       .catch((error: unknown): Answer => ({ ...failure(error, 'req_none'), headers: {} }))
       .then((done) => {
-        response.writeHead(done.status, {
+        if (done === 'none') return
+        const cut = typeof done === 'object' && 'cut' in done
+        const { status, headers, body } = cut ? done.cut : done
+        response.writeHead(status, {
           'content-type': 'application/json',
-          'content-length': Buffer.byteLength(done.body),
+          'content-length': Buffer.byteLength(body),
           'stripe-version': API_VERSION,
-          ...done.headers,
+          ...headers,
         })
-        response.end(done.body)
+        if (cut) response.write(body.slice(0, body.length / 2), () => request.socket.destroy())
+        else response.end(body)
       })
   })
   server.keepAliveTimeout = 60_000
   return server
 }
 
-async function handle(context: ServerContext, request: http.IncomingMessage): Promise<Answer> {
+/** What goes back: an answer, half of one, or nothing, because the connection is gone or hangs. */
+type Reply = Answer | { cut: Answer } | 'none'
+
+async function handle(context: ServerContext, request: http.IncomingMessage): Promise<Reply> {
   const url = new URL(request.url ?? '/', 'http://127.0.0.1')
   const method = request.method ?? 'GET'
   const path = url.pathname
@@ -48,27 +58,57 @@ async function handle(context: ServerContext, request: http.IncomingMessage): Pr
   if (path.startsWith('/c/pay/')) return page(context.world, path.slice('/c/pay/'.length))
   if (path.startsWith('/p/session/')) return portalPage(context.world, path.slice('/p/session/'.length))
   if (path.startsWith('/i/')) return invoicePage(context.world, path.slice('/i/'.length))
-  const id = context.world.id('req')
+  return await ask(context, request, { method, path, query: url.search.slice(1) })
+}
+
+/** A request to Stripe's own API, and what goes wrong with it. */
+async function ask(
+  context: ServerContext,
+  request: http.IncomingMessage,
+  asked: { method: string; path: string; query: string },
+): Promise<Reply> {
+  const { world, keys } = context
+  const { headers, socket } = request
+  const id = world.id('req')
+  const key = idempotencyKeyOf(headers, asked.method)
   let release = (): void => {}
   try {
-    authenticate(request.headers)
-    checkVersion(request.headers)
-    const key = idempotencyKeyOf(request.headers, method)
-    if (key !== undefined) release = context.keys.claim(key)
+    authenticate(headers)
+    checkVersion(headers)
+    const met = meetFault(world, context.catchUp(), { ...asked, key })
+    if (met?.fault === 'refused') {
+      context.refuse(met.latency_ms)
+      return 'none'
+    }
+    if (met?.fault === 'reset') {
+      socket.resetAndDestroy()
+      return 'none'
+    }
+    if (met?.fault === 'timeout') return 'none'
+    if (met?.fault === 'latency') await new Promise((done) => setTimeout(done, met.latency_ms))
+    const early = met && answeredBefore(met)
+    if (early !== undefined) {
+      request.resume()
+      return { ...failure(early.fault, id), headers: { 'request-id': id, ...early.headers } }
+    }
+    if (key !== undefined) release = keys.claim(key)
     const body = await bodyOf(request)
-    const { headers } = request
     const now = context.catchUp()
-    const origin = context.origin()
-    return answer(
-      context.world,
-      context.keys,
-      { method, path, query: url.search.slice(1), body, headers, origin, id },
-      now,
-    )
+    const done = answer(world, keys, { ...asked, body, headers, origin: context.origin(), id }, now)
+    if (met?.fault === 'timeout_after_commit') return 'none'
+    if (met?.fault === 'truncated_after_commit') return { cut: done }
+    if (met?.fault === '500_after_commit' && done.status === 200) {
+      const failed = failure(
+        new StripeFault(500, { type: 'api_error', message: 'Sorry, something went wrong.' }),
+        id,
+      )
+      if (key !== undefined) world.step(now, nobody, () => keys.replace(key, failed))
+      return { ...failed, headers: done.headers }
+    }
+    return done
   } catch (error) {
-    const answered = { ...failure(error, id), headers: { 'request-id': id } }
     request.resume()
-    return answered
+    return { ...failure(error, id), headers: { 'request-id': id } }
   } finally {
     release()
   }

@@ -4,15 +4,34 @@ import { invalid } from './error.ts'
 import type { Delivery, StoredEvent, WebhookEndpoint } from './wire.ts'
 import type { World } from './world.ts'
 
+/** All events, none, or those of some types and so many of them. */
+export type Some = boolean | { types?: string[]; count?: number }
+
 export interface WebhookSettings {
   deliver: boolean
-  drop: { types?: string[]; count?: number } | false
+  drop: Some
   double: boolean
   delay: number
   reorder: boolean
+  /** a second event object about the same fact. docs.stripe.com/webhooks#handle-duplicate-events */
+  two_events: Some
+  /** signed with another secret */
+  bad_signature: Some
+  /** as an endpoint of an older release of the API is told */
+  old_version: Some
 }
 
-const initial: WebhookSettings = { deliver: true, drop: false, double: false, delay: 0, reorder: false }
+const initial: WebhookSettings = {
+  deliver: true,
+  drop: false,
+  double: false,
+  delay: 0,
+  reorder: false,
+  two_events: false,
+  bad_signature: false,
+  old_version: false,
+}
+const SOME = ['drop', 'two_events', 'bad_signature', 'old_version'] as const
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -29,13 +48,22 @@ export function changeSettings(world: World, asked: unknown): WebhookSettings {
   const given = (asked ?? {}) as Record<string, unknown>
   for (const [key, value] of Object.entries(given)) {
     if (!(key in initial)) throw invalid(`Unknown webhook setting: ${key}`, key)
-    const right = key === 'drop' ? value === false || (typeof value === 'object' && value !== null) : true
-    const kind = key === 'drop' ? true : typeof value === typeof initial[key as keyof WebhookSettings]
-    if (!right || !kind) throw invalid(`Invalid value for ${key}`, key)
+    const some = SOME.some((name) => name === key)
+    const right = some ? isSome(value) : typeof value === typeof initial[key as keyof WebhookSettings]
+    if (!right) throw invalid(`Invalid value for ${key}`, key)
   }
   const next = { ...now, ...(given as Partial<WebhookSettings>) }
   world.store.put('_setting', 'webhooks', { ...next })
   return next
+}
+
+function isSome(value: unknown): boolean {
+  if (typeof value === 'boolean') return true
+  if (typeof value !== 'object' || value === null) return false
+  const { types, count, ...more } = value as Record<string, unknown>
+  const named =
+    types === undefined || (Array.isArray(types) && types.every((type) => typeof type === 'string'))
+  return named && (count === undefined || typeof count === 'number') && Object.keys(more).length === 0
 }
 
 function listens(endpoint: WebhookEndpoint, type: string): boolean {
@@ -52,11 +80,15 @@ export function enqueue(world: World, events: StoredEvent[]): void {
   for (const event of ordered) {
     const wanted = endpoints.filter((endpoint) => listens(endpoint, event.type))
     if (wanted.length === 0) continue
-    const dropped = takeDrop(world, event.type)
+    const dropped = takeOne(world, 'drop', event.type)
+    const told = [event]
+    if (takeOne(world, 'two_events', event.type))
+      told.push(world.create('event', { ...event, id: world.id('evt') }))
     for (const endpoint of wanted) {
       const copies = settings.double && !dropped ? 2 : 1
       for (let copy = 0; copy < copies; copy += 1)
-        queue(world, event, endpoint.id, dropped ? 'dropped' : 'pending', settings.delay)
+        for (const one of told)
+          queue(world, one, endpoint.id, dropped ? 'dropped' : 'pending', settings.delay)
     }
   }
 }
@@ -74,16 +106,19 @@ export function queue(
   world.store.put('_delivery', id, { id, event: event.id, endpoint, state, attempts: 0, next, until })
 }
 
-/** Uses up one drop if the setting names this type. */
-function takeDrop(world: World, type: string): boolean {
+/** Whether this is done to an event of this type; uses up one of so many. */
+export function takeOne(world: World, name: (typeof SOME)[number], type: string): boolean {
   const settings = settingsOf(world)
-  const { drop } = settings
-  if (!drop || (drop.types !== undefined && !drop.types.includes(type))) return false
-  if (drop.count === undefined) return true
-  const left = drop.count - 1
-  const rest = left > 0 ? { ...drop, count: left } : false
-  world.store.put('_setting', 'webhooks', { ...settings, drop: rest })
-  return drop.count > 0
+  const some = settings[name]
+  if (typeof some === 'boolean') return some
+  if (some.types !== undefined && !some.types.includes(type)) return false
+  if (some.count === undefined) return true
+  const left = some.count - 1
+  world.store.put('_setting', 'webhooks', {
+    ...settings,
+    [name]: left > 0 ? { ...some, count: left } : false,
+  })
+  return some.count > 0
 }
 
 /** How many endpoints this event has not reached and still will be tried on. */

@@ -4,7 +4,9 @@ import { createHmac } from 'node:crypto'
 import http from 'node:http'
 import https from 'node:https'
 import { shownEvent } from './resource/event.ts'
-import { settingsOf, settleAttempt } from './webhook-queue.ts'
+import { inOldVersion } from './old-version.ts'
+import { secretsOf } from './resource/webhook-endpoint.ts'
+import { settingsOf, settleAttempt, takeOne } from './webhook-queue.ts'
 import type { Delivery } from './wire.ts'
 import type { World } from './world.ts'
 
@@ -102,7 +104,13 @@ export class Webhooks {
     const endpoint = this.#world.store.get('webhook_endpoint', endpointId)
     if (!event || !endpoint || endpoint.status !== 'enabled') return false
     const shown = shownEvent(this.#world, event)
-    const body = JSON.stringify({ ...shown, api_version: endpoint.api_version ?? shown.api_version }, null, 2)
+    const [old, bad] = this.#world.step(this.#world.atMs, { id: null, idempotency_key: null }, () => [
+      takeOne(this.#world, 'old_version', event.type),
+      takeOne(this.#world, 'bad_signature', event.type),
+    ])
+    const told = { ...shown, api_version: endpoint.api_version ?? shown.api_version }
+    const body = JSON.stringify(old ? inOldVersion(told) : told, null, 2)
+    const secrets = bad ? ['whsec_of_somebody_else'] : secretsOf(endpoint, this.#now())
     const url = new URL(endpoint.url)
     const secure = url.protocol === 'https:'
     const request = (secure ? https : http).request(url, {
@@ -113,7 +121,7 @@ export class Webhooks {
         'content-length': Buffer.byteLength(body),
         'user-agent': 'Stripe/1.0 (+https://stripe.com/docs/webhooks)',
         accept: '*/*; q=0.5, application/xml',
-        'stripe-signature': signature(body, endpoint.secret ?? ''),
+        'stripe-signature': signature(body, ...secrets),
       },
       timeout: TIMEOUT_MS,
     })
@@ -136,9 +144,9 @@ export class Webhooks {
   }
 }
 
-/** The header Stripe sends: the machine's time now, and the body signed with it. */
-export function signature(body: string, secret: string): string {
+/** The header Stripe sends: the machine's time now, and the body signed with it, once a secret while one is rolled. */
+export function signature(body: string, ...secrets: string[]): string {
   const t = Math.floor(Date.now() / 1000)
-  const v1 = createHmac('sha256', secret).update(`${t}.${body}`).digest('hex')
-  return `t=${t},v1=${v1}`
+  const sign = (secret: string) => createHmac('sha256', secret).update(`${t}.${body}`).digest('hex')
+  return [`t=${t}`, ...secrets.map((secret) => `v1=${sign(secret)}`)].join(',')
 }

@@ -40,7 +40,8 @@ export type SubscriptionSchedule = Wire<Stripe.SubscriptionSchedule>
 export type SchedulePhase = SubscriptionSchedule['phases'][number]
 export type PortalConfiguration = Wire<Stripe.BillingPortal.Configuration>
 export type PortalSession = Wire<Stripe.BillingPortal.Session>
-export type WebhookEndpoint = Wire<Stripe.WebhookEndpoint>
+/** `_rolled` is the secret before, while it is valid; business time in ms. */
+export type WebhookEndpoint = Wire<Stripe.WebhookEndpoint> & { _rolled?: { secret: string; until: number } }
 export type Coupon = Wire<Omit<Stripe.Coupon, 'deleted'>> & { _products?: string[]; _deleted?: true }
 export type PromotionCode = Wire<Stripe.PromotionCode>
 export type Discount = Wire<Omit<Stripe.Discount, 'deleted'>>
@@ -125,6 +126,24 @@ export interface SavedAnswer {
   at: number
 }
 
+/** One rule of the fault plane; `null` is any. */
+export interface FaultRule {
+  id: string
+  fault: string
+  method: string | null
+  path: string | null
+  /** part of the idempotency key */
+  key: string | null
+  /** how often at most */
+  count: number | null
+  probability: number
+  seed: number
+  latency_ms: number
+  /** requests that it was for, and those of them that met it */
+  asked: number
+  hits: number
+}
+
 export interface Deadline {
   purpose: string
   target: string
@@ -158,6 +177,7 @@ export interface Kinds {
   _delivery: Delivery
   _answer: SavedAnswer
   _deadline: Deadline
+  _fault: FaultRule
   _setting: Record<string, unknown>
 }
 

@@ -130,7 +130,7 @@ describe('stripe sandbox: restart and guards', () => {
     assert.equal(hook.got.length, 2)
     assert.equal((await clock('POST', 'clock/advance', { to: '2020-01-01T00:00:00Z' })).status, 400)
     assert.equal((await clock('POST', 'clock/advance', {})).status, 400)
-    assert.equal((await clock('POST', 'faults', {})).status, 404)
+    assert.equal((await clock('POST', 'nothing', {})).status, 404)
     await alone.close()
     const again = await startStripeSandbox({ port: 0, file })
     const answer = await fetch(`${again.url}/_sandbox/clock`)

@@ -5,11 +5,12 @@ import { bool, emptyable, list, mergeMetadata, metadata, oneOf, required, str } 
 import { pageShape, route, type Resource } from '../router.ts'
 import { abandonEndpoint } from '../webhook-queue.ts'
 import { API_VERSION, type WebhookEndpoint } from '../wire.ts'
+import type { World } from '../world.ts'
 
 const MAX_ENDPOINTS = 16
 
 function withoutSecret(endpoint: WebhookEndpoint): WebhookEndpoint {
-  const { secret: _hidden, ...rest } = endpoint
+  const { secret: _hidden, _rolled, ...rest } = endpoint
   return rest
 }
 
@@ -19,6 +20,22 @@ function checkUrl(url: string): void {
 }
 
 const events = list(str)
+
+/** What deliveries to an endpoint are signed with now: the old secret, too, while it is being rolled. */
+export function secretsOf({ secret = '', _rolled: old }: WebhookEndpoint, nowMs: number): string[] {
+  return old !== undefined && nowMs < old.until ? [secret, old.secret] : [secret]
+}
+
+/** Gives an endpoint a new secret, as its page in the dashboard does. docs.stripe.com/webhooks#roll-endpoint-secrets */
+export function rollSecret(world: World, id: string, seconds: number): string {
+  const { secret: old = '' } = world.need('webhook_endpoint', id)
+  const secret = `whsec_${world.random.text(32)}`
+  world.update('webhook_endpoint', id, {
+    secret,
+    _rolled: { secret: old, until: world.atMs + seconds * 1000 },
+  })
+  return secret
+}
 
 export const webhookEndpoint: Resource = {
   routes: [
