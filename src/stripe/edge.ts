@@ -132,12 +132,13 @@ export function stripeDoor(admission: Admission, observe: (call: StripeCall) => 
           throw (await failed(reasonOf(fault), fault)) ?? fault
         })
       const status = answer.getStatusCode()
-      const repeated = answer.getHeaders()['idempotent-replayed'] === 'true'
-      if (status >= 500 && !repeated) {
+      const counted = status >= 500 && answer.getHeaders()['idempotent-replayed'] !== 'true'
+      if (counted) {
         const away = await failed(`HTTP ${status}`)
-        if (away === undefined) return answer
-        discard(answer)
-        throw away
+        if (away !== undefined) {
+          discard(answer)
+          throw away
+        }
       }
       return {
         getStatusCode: () => status,
@@ -150,8 +151,12 @@ export function stripeDoor(admission: Admission, observe: (call: StripeCall) => 
           try {
             body = await answer.toJSON()
           } catch (fault) {
-            throw (await failed(`a broken answer: ${reasonOf(fault)}`, fault)) ?? fault
+            throw (counted ? undefined : await failed(`a broken answer: ${reasonOf(fault)}`, fault)) ?? fault
           }
+          // the client takes a failure without this for an answer; what stands between us and Stripe may send one
+          if (status >= 400 && !isFailure(body))
+            body = { error: { type: 'api_error', message: `HTTP ${status}` } }
+          if (counted) return body
           if (status === 429) await refused(admission, endpoint, answer, body)
           await came(status === 429 ? 'rate_limited' : status >= 400 ? 'refused' : 'answered')
           return body
@@ -169,10 +174,18 @@ async function refused(admission: Admission, endpoint: string, answer: Answer, b
   await admission.refused(reason.startsWith('endpoint-') ? endpoint : undefined).catch(() => undefined)
 }
 
+function isFailure(body: unknown): body is { error: object } {
+  return (
+    typeof body === 'object' &&
+    body !== null &&
+    'error' in body &&
+    typeof body.error === 'object' &&
+    body.error !== null
+  )
+}
+
 function codeOf(body: unknown): unknown {
-  if (typeof body !== 'object' || body === null || !('error' in body)) return undefined
-  const { error } = body
-  return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
+  return isFailure(body) && 'code' in body.error ? body.error.code : undefined
 }
 
 /** Reads nobody's body to its end, so that its connection is free again. */
