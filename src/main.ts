@@ -11,6 +11,7 @@ import {
 } from '@temporalio/worker'
 import type { Logger } from 'pino'
 import { createApprovalActivities } from './activities/approval.ts'
+import { createCalls } from './activities/calls.ts'
 import { checkCatalog, ensureCatalog, readCatalog } from './activities/catalog.ts'
 import { createCatchUpActivities } from './activities/catch-up.ts'
 import { createChangeActivities } from './activities/change.ts'
@@ -77,16 +78,18 @@ export function installRuntime(log: Logger): void {
 /** Runs workflows and activities. Registers search attributes, prices and schedules before it takes work. */
 export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
+  const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
   const door = stripeDoor(createAdmission(pool, stripeRates(config, stripe)))
   const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl, 0, door)
-  const gateway = createGateway(stripeApi)
   const prices = createPriceGateway(stripeApi)
-  const purchases = createPurchaseGateway(stripeApi)
-  const changes = createChangeGateway(stripeApi)
-  const collection = createCollectionGateway(stripeApi)
   const events = createEventGateway(stripeApi)
-  const catalog = await readCatalog(config.catalogFile)
+  const calls = createCalls(pool)
+  const gateway = createGateway(stripeApi, calls)
+  const purchases = createPurchaseGateway(stripeApi, calls)
+  const changes = createChangeGateway(stripeApi, calls)
+  const collection = createCollectionGateway(stripeApi, calls)
+  const payments = createPaymentGateway(stripeApi, calls)
   const connection = await NativeConnection.connect({ address: temporalAddress }).catch(
     async (error: Error) => {
       await pool.end()
@@ -114,7 +117,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
         ...createFreeActivities({ pool }),
         ...createCheckoutActivities({ pool, gateway, purchases, reach }),
         ...createPurchaseActivities({ pool, purchases }),
-        ...createTopUpActivities({ pool, payments: createPaymentGateway(stripeApi), purchases, reach }),
+        ...createTopUpActivities({ pool, payments, purchases, reach }),
         ...createApprovalActivities({ pool, gateway, changes, reach }),
         ...createCustomerActivities({ pool, gateway, collection }),
         ...createDutyActivities({ pool, gateway, events, reach }),

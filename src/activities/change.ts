@@ -8,7 +8,8 @@ import {
   intervalOf,
   NOT_FOUND,
 } from '../domain/change.ts'
-import { type Decision, refusalOutcome, refused } from '../domain/effect.ts'
+import { type Decision, effectsOf, refusalOutcome, refused } from '../domain/effect.ts'
+import { stripeKey } from '../domain/id.ts'
 import type { Interval, PriceTerms } from '../domain/plan.ts'
 import { decideResume } from '../domain/resume.ts'
 import type { SubscriptionFacts, SubscriptionPlan } from '../domain/subscription-facts.ts'
@@ -18,6 +19,7 @@ import { finishCommand, readCommand } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
 import { listOnSale } from '../store/price-list.ts'
 import { roleOf } from '../store/mirror.ts'
+import { wasAsked } from '../store/stripe-call.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { StripeSubscription } from '../stripe/subscription-facts.ts'
@@ -89,7 +91,14 @@ export function createChangeActivities(deps: ChangeDeps) {
     withdrawChange: (asked: Asked): Promise<CommandAnswer> =>
       carryOut(
         asked,
-        (_input, found) => decideWithdrawal(found),
+        async (_input, found) => {
+          const decision = decideWithdrawal(found)
+          // an earlier try of this command may have withdrawn it, with its answer lost
+          const keys = [stripeKey.step('void', asked.command), stripeKey.step('release', asked.command)]
+          return 'refused' in decision && found !== undefined && (await wasAsked(pool, keys))
+            ? { steps: [], effects: effectsOf({}) }
+            : decision
+        },
         () => done({}),
       ),
 

@@ -7,7 +7,7 @@ import type { Pool } from '../store/connect.ts'
 import { machineNow, ownersWithDeadline, recorded } from '../store/duty.ts'
 import { type DueEvent, dueEvents, markSignalled } from '../store/inbox.ts'
 import { noteStray } from '../store/stray.ts'
-import { forgetCommands, forgetDutyRuns, forgetNotices } from '../store/retention.ts'
+import { forgetCommands, forgetDutyRuns, forgetNotices, forgetStripeCalls } from '../store/retention.ts'
 import { lowAccounts } from '../store/top-up.ts'
 import type { EventGateway } from '../stripe/event-list.ts'
 import type { Gateway } from '../stripe/gateway.ts'
@@ -101,6 +101,7 @@ export function createDutyActivities({ pool, gateway, events, reach }: DutyDeps)
       recorded(pool, 'clean', async () => ({
         commands: await inBatches((limit) => forgetCommands(pool, limit)),
         duty_runs: await inBatches((limit) => forgetDutyRuns(pool, limit)),
+        stripe_calls: await inBatches((limit) => forgetStripeCalls(pool, limit)),
         notices: await inBatches((limit) => forgetNotices(pool, limit)),
       })),
   })

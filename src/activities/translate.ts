@@ -5,6 +5,7 @@ import Stripe from 'stripe'
 import { Refusal } from '../domain/error.ts'
 import { StripeBusy, StripeUnavailable } from '../stripe/edge.ts'
 import { STRIPE_WAITS } from '../workflows/message.ts'
+import { isSpent } from '../stripe/call.ts'
 
 // biome-ignore lint: activities take and give what they like
 type Activity = (...args: never[]) => Promise<unknown>
@@ -33,7 +34,7 @@ export function translated<T extends Record<keyof T, Activity>>(activities: T): 
 
 /** What Stripe will refuse again however often it is asked; undefined for everything that may pass. */
 export function refusalOf(error: unknown): { code: 'stripe_refused'; detail: string } | undefined {
-  if (!(error instanceof Stripe.errors.StripeError)) return undefined
+  if (!(error instanceof Stripe.errors.StripeError) || isSpent(error)) return undefined
   const status = error.statusCode ?? 0
   if (status < 400 || status >= 500 || status === 409 || status === 429) return undefined
   const detail = `Stripe refused: ${error.code ?? error.type} (${error.requestId ?? 'no request id'})`

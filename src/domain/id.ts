@@ -95,6 +95,8 @@ export function spendNamed(id: string): { account: string; seq: string } | undef
 
 /** Idempotency keys of Stripe calls: the thing to be made, so that a retry by anybody makes it once. */
 export const stripeKey = {
+  /** The key of a call that is asked for again, because what it was asked for under the keys before was not made. */
+  generation: (key: string, generation: number) => (generation === 1 ? key : `${key}#${generation}`),
   /** The account's first customer, or the one that follows as many deleted ones. */
   customer: (account: string, ordinal: number) =>
     ordinal === 1 ? `perennial:customer:${account}` : `perennial:customer:${account}:${ordinal}`,

@@ -8,6 +8,7 @@ import { creditsForLine } from './grant.ts'
 import { postingKey } from './id.ts'
 import type { PackTerms } from './plan.ts'
 import { decideOrder, type OrderObservation } from './purchase-limit.ts'
+import { KEY_LIVES_MS } from './stripe-call.ts'
 
 export type TopUpStop = 'declines' | 'no_payment_method' | 'pack_not_on_sale'
 
@@ -106,8 +107,6 @@ const DECLINES_MAX = 3
 const WAIT_AFTER_DECLINE_MS = [HOUR_MS, 6 * HOUR_MS]
 /** How long the customer may take to pay on the page that a payment which needs him leads to. */
 export const TOP_UP_PAGE_OPEN_MS = 23 * HOUR_MS
-/** Stripe forgets keys after a day. Before that, asking again under the same key charges once. */
-const KEY_LIVES_MS = 23 * HOUR_MS
 /** Money that is on its way: Stripe tells when it arrives, and this is for when that is lost. */
 const ON_ITS_WAY_MS = 6 * HOUR_MS
 

@@ -5,7 +5,8 @@ import type { Queryable } from './connect.ts'
  * Finished commands go this many days after they were finished, with what they were answered: from then on their
  * Idempotency-Key is a new key. That is long after any caller still retries, and what a command has done is guarded
  * by keys that never age (postings, payments, orders). A pending command never goes: somebody may still wait for it.
- * Records of duties go this many days after they were begun.
+ * Records of duties go this many days after they were begun, and calls to Stripe after they were answered: by then what
+ * they made is written down where it belongs.
  */
 export const RETENTION_DAYS = 30
 
@@ -28,6 +29,17 @@ export function forgetDutyRuns(database: Queryable, limit: number): Promise<numb
     `delete from duty_run where id in (
        select id from duty_run where started_at < clock_timestamp() - $1 * interval '1 day'
         order by started_at limit $2 for update skip locked)`,
+    limit,
+  )
+}
+
+/** Deletes up to `limit` calls to Stripe that were answered. One whose outcome is unknown stays. @returns how many */
+export function forgetStripeCalls(database: Queryable, limit: number): Promise<number> {
+  return forget(
+    database,
+    `delete from stripe_call where key in (
+       select key from stripe_call where answered_at < clock_timestamp() - $1 * interval '1 day'
+        order by answered_at limit $2 for update skip locked)`,
     limit,
   )
 }

@@ -3,6 +3,7 @@ import type Stripe from 'stripe'
 import { stripeKey } from '../domain/id.ts'
 import type { InvoiceFacts } from '../domain/subscription-facts.ts'
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
+import { type Calls, FORGETFUL } from './call.ts'
 import { instant } from './fact.ts'
 import { invoiceFacts } from './subscription-facts.ts'
 
@@ -11,39 +12,46 @@ type Schedule = Extract<SubscriptionStep, { do: 'schedule' }>
 
 export type ChangeGateway = ReturnType<typeof createChangeGateway>
 
-export function createChangeGateway(stripe: Stripe) {
+export function createChangeGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
   async function schedule(subscription: string, step: Schedule, command: string): Promise<void> {
     const { now, next: later, startsAnew } = step
+    const key = (kind: 'schedule' | 'phases') => ({
+      key: stripeKey.step(kind, command),
+      kind,
+      subject: subscription,
+    })
     const found =
       step.schedule === null
-        ? await stripe.subscriptionSchedules.create(
-            { from_subscription: subscription },
-            { idempotencyKey: stripeKey.step('schedule', command) },
-          )
+        ? await calls.set({
+            ...key('schedule'),
+            send: (idempotencyKey) =>
+              // docs.stripe.com/api/subscription_schedules/create: a subscription has one at most, and names it
+              stripe.subscriptionSchedules.create({ from_subscription: subscription }, { idempotencyKey }),
+          })
         : await stripe.subscriptionSchedules.retrieve(step.schedule)
     const start = found.current_phase?.start_date
-    await stripe.subscriptionSchedules.update(
-      found.id,
-      {
-        end_behavior: 'release',
-        proration_behavior: 'none',
-        phases: [
-          {
-            items: [{ price: now.priceId, quantity: now.quantity }],
-            ...(start === undefined ? {} : { start_date: start }),
-            end_date: Date.parse(step.at) / 1000,
-            proration_behavior: 'none',
-          },
-          {
-            items: [{ price: later.priceId, quantity: later.quantity }],
-            duration: { interval: later.interval, interval_count: 1 },
-            proration_behavior: 'none',
-            ...(startsAnew ? { billing_cycle_anchor: 'phase_start' as const } : {}),
-          },
-        ],
-      },
-      { idempotencyKey: stripeKey.step('phases', command) },
-    )
+    const params: Stripe.SubscriptionScheduleUpdateParams = {
+      end_behavior: 'release',
+      proration_behavior: 'none',
+      phases: [
+        {
+          items: [{ price: now.priceId, quantity: now.quantity }],
+          ...(start === undefined ? {} : { start_date: start }),
+          end_date: Date.parse(step.at) / 1000,
+          proration_behavior: 'none',
+        },
+        {
+          items: [{ price: later.priceId, quantity: later.quantity }],
+          duration: { interval: later.interval, interval_count: 1 },
+          proration_behavior: 'none',
+          ...(startsAnew ? { billing_cycle_anchor: 'phase_start' as const } : {}),
+        },
+      ],
+    }
+    await calls.set({
+      ...key('phases'),
+      send: (idempotencyKey) => stripe.subscriptionSchedules.update(found.id, params, { idempotencyKey }),
+    })
     // set, read again, compare: a schedule that does not hold what it was told would bill the old price
     const kept = await stripe.subscriptionSchedules.retrieve(found.id)
     const next = kept.phases.at(-1)
@@ -59,46 +67,54 @@ export function createChangeGateway(stripe: Stripe) {
     }
   }
 
-  return {
-    /** Takes one step of a command. Taken again under the same command, it changes nothing more. */
-    async take(subscription: string, step: SubscriptionStep, command: string): Promise<void> {
-      const once = { idempotencyKey: stripeKey.step(step.do, command) }
-      switch (step.do) {
-        case 'cancel':
-          await stripe.subscriptions.update(subscription, { cancel_at_period_end: true }, once)
-          return
-        case 'go_on':
-          await stripe.subscriptions.update(
-            subscription,
-            step.by === 'cancel_at' ? { cancel_at: '' } : { cancel_at_period_end: false },
-            once,
-          )
-          return
-        case 'collect':
-          await stripe.subscriptions.update(subscription, { pause_collection: '' }, once)
-          return
-        case 'resume':
-          await stripe.subscriptions.resume(subscription, {}, once)
-          return
-        case 'void':
-          await stripe.invoices.voidInvoice(step.invoice, {}, once)
-          return
-        case 'release':
-          await stripe.subscriptionSchedules.release(step.schedule, {}, once)
-          return
-        case 'change':
-          await stripe.subscriptions.update(
-            subscription,
-            {
-              ...billing(step),
-              payment_behavior: 'pending_if_incomplete',
-            },
-            once,
-          )
-          return
-        case 'schedule':
-          await schedule(subscription, step, command)
+  /** The one call of a step. */
+  async function send(
+    subscription: string,
+    step: Exclude<SubscriptionStep, Schedule>,
+    once: Stripe.RequestOptions,
+  ): Promise<void> {
+    switch (step.do) {
+      case 'cancel':
+        await stripe.subscriptions.update(subscription, { cancel_at_period_end: true }, once)
+        return
+      case 'go_on': {
+        const params = step.by === 'cancel_at' ? { cancel_at: '' as const } : { cancel_at_period_end: false }
+        await stripe.subscriptions.update(subscription, params, once)
+        return
       }
+      case 'collect':
+        await stripe.subscriptions.update(subscription, { pause_collection: '' }, once)
+        return
+      case 'resume':
+        await stripe.subscriptions.resume(subscription, {}, once)
+        return
+      case 'void':
+        await stripe.invoices.voidInvoice(step.invoice, {}, once)
+        return
+      case 'release':
+        await stripe.subscriptionSchedules.release(step.schedule, {}, once)
+        return
+      case 'change': {
+        const params = { ...billing(step), payment_behavior: 'pending_if_incomplete' as const }
+        await stripe.subscriptions.update(subscription, params, once)
+        return
+      }
+    }
+  }
+
+  return {
+    /**
+     * Takes one step of a command, decided from what Stripe holds. Taken again under the same command, it changes
+     * nothing more.
+     */
+    async take(subscription: string, step: SubscriptionStep, command: string): Promise<void> {
+      if (step.do === 'schedule') return await schedule(subscription, step, command)
+      await calls.set({
+        key: stripeKey.step(step.do, command),
+        kind: step.do,
+        subject: subscription,
+        send: (idempotencyKey) => send(subscription, step, { idempotencyKey }),
+      })
     },
 
     /** The invoice that a change would make, as facts; it exists nowhere. */

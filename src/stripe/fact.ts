@@ -14,6 +14,11 @@ export function instant(seconds: number | null | undefined): Instant | null {
   return seconds == null ? null : new Date(seconds * 1000).toISOString()
 }
 
+/** An instant as Stripe's lists are asked for what was made since: an hour earlier, for clocks that differ. */
+export function madeSince(since: Instant): number {
+  return Math.floor(Date.parse(since) / 1000) - 3_600
+}
+
 export function idOf(reference: string | { id: string } | null | undefined): string | null {
   if (reference == null) return null
   return typeof reference === 'string' ? reference : reference.id

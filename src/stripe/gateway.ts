@@ -6,8 +6,9 @@ import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { InvoiceFacts } from '../domain/subscription-facts.ts'
+import { type Calls, FORGETFUL } from './call.ts'
+import { idOf, instant, madeSince, METADATA } from './fact.ts'
 import type { HttpClient } from './edge.ts'
-import { idOf, instant, METADATA } from './fact.ts'
 import { invoiceFacts, type StripeSubscription, subscriptionFacts } from './subscription-facts.ts'
 
 /** The API version this code was written against. Webhook endpoints are created with it. */
@@ -65,7 +66,7 @@ export interface CheckoutOrder {
 
 export type Gateway = ReturnType<typeof createGateway>
 
-export function createGateway(stripe: Stripe) {
+export function createGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
   return {
     /** The subscription as it is now; undefined when Stripe has none of that id. */
     async subscription(id: string): Promise<StripeSubscription | undefined> {
@@ -106,37 +107,36 @@ export function createGateway(stripe: Stripe) {
       ordinal: number,
       person: { email: string | null; name: string | null },
     ): Promise<string> {
-      const customer = await stripe.customers.create(
-        {
-          metadata: { [METADATA.account]: account },
-          ...(person.email === null ? {} : { email: person.email }),
-          ...(person.name === null ? {} : { name: person.name }),
+      const params: Stripe.CustomerCreateParams = {
+        metadata: { [METADATA.account]: account },
+        ...(person.email === null ? {} : { email: person.email }),
+        ...(person.name === null ? {} : { name: person.name }),
+      }
+      const customer = await calls.make({
+        key: stripeKey.customer(account, ordinal),
+        kind: 'customer',
+        subject: account,
+        send: (idempotencyKey) => stripe.customers.create(params, { idempotencyKey }),
+        // one that was deleted since is found out by whoever uses it
+        read: async (id) => ({ id }),
+        find: async (since) => {
+          for await (const each of stripe.customers.list({ created: { gte: madeSince(since) }, limit: 100 }))
+            if (each.metadata[METADATA.account] === account) return each
+          return undefined
         },
-        { idempotencyKey: stripeKey.customer(account, ordinal) },
-      )
+      })
       return customer.id
     },
 
     /** Opens the hosted page of an order, once. */
     async openCheckout(order: CheckoutOrder): Promise<CheckoutFacts> {
       const metadata = { [METADATA.account]: order.account, [METADATA.order]: order.order }
-      const session = await stripe.checkout.sessions.create(
-        {
-          mode: 'subscription',
-          ui_mode: 'hosted_page',
-          customer: order.customer,
-          client_reference_id: order.order,
-          line_items: [{ price: order.price, quantity: 1 }],
-          success_url: order.successUrl,
-          cancel_url: order.cancelUrl,
-          expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
-          ...taxOf(order),
-          metadata,
-          subscription_data: { metadata, billing_mode: { type: 'flexible' } },
-        },
-        { idempotencyKey: stripeKey.checkout(order.order) },
-      )
-      return checkoutFacts(session)
+      return await makePage(stripe, calls, order, {
+        mode: 'subscription',
+        line_items: [{ price: order.price, quantity: 1 }],
+        metadata,
+        subscription_data: { metadata, billing_mode: { type: 'flexible' } },
+      })
     },
 
     async checkout(session: string): Promise<CheckoutFacts | undefined> {
@@ -144,6 +144,43 @@ export function createGateway(stripe: Stripe) {
       return found === undefined ? undefined : checkoutFacts(found)
     },
   }
+}
+
+/** Makes the hosted page of an order: one, found again by the order that it names. */
+export async function makePage(
+  stripe: Stripe,
+  calls: Calls,
+  order: CheckoutOrder,
+  params: Stripe.Checkout.SessionCreateParams,
+): Promise<CheckoutFacts> {
+  const page: Stripe.Checkout.SessionCreateParams = {
+    ...params,
+    ui_mode: 'hosted_page',
+    customer: order.customer,
+    client_reference_id: order.order,
+    success_url: order.successUrl,
+    cancel_url: order.cancelUrl,
+    expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
+    ...taxOf(order),
+  }
+  const session = await calls.make({
+    key: stripeKey.checkout(order.order),
+    kind: 'checkout',
+    subject: order.order,
+    send: (idempotencyKey) => stripe.checkout.sessions.create(page, { idempotencyKey }),
+    read: (id) => stripe.checkout.sessions.retrieve(id),
+    find: async (since) => {
+      const created = { gte: madeSince(since) }
+      for await (const each of stripe.checkout.sessions.list({
+        customer: order.customer,
+        created,
+        limit: 100,
+      }))
+        if (each.client_reference_id === order.order) return each
+      return undefined
+    },
+  })
+  return checkoutFacts(session)
 }
 
 /** Has Stripe reckon tax by the address that the page asks for, and keep the address for renewals. */

@@ -3,7 +3,8 @@ import Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { ChargeFacts } from '../domain/top-up.ts'
-import { instant, METADATA } from './fact.ts'
+import { type Calls, FORGETFUL } from './call.ts'
+import { instant, madeSince, METADATA } from './fact.ts'
 import { unlessMissing } from './gateway.ts'
 
 export interface ChargeOrder {
@@ -23,7 +24,7 @@ type Named = Pick<ChargeOrder, 'customer' | 'attempt' | 'startedAt'>
 
 export type PaymentGateway = ReturnType<typeof createPaymentGateway>
 
-export function createPaymentGateway(stripe: Stripe) {
+export function createPaymentGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
   const gateway = {
     /** The card that a customer is charged with: the default of his invoices, or the last that was kept. */
     async keptMethod(customer: string): Promise<string | null> {
@@ -40,29 +41,31 @@ export function createPaymentGateway(stripe: Stripe) {
      * has a payment that says so.
      */
     async charge(order: ChargeOrder): Promise<ChargeFacts | { refused: string }> {
-      // an answer that was lost: Stripe knows
-      const before = await gateway.chargeOf(order)
-      if (before !== null) return before
+      const params: Stripe.PaymentIntentCreateParams = {
+        amount: Number.parseInt(order.amountMinor, 10),
+        currency: order.currency,
+        customer: order.customer,
+        payment_method: order.method,
+        off_session: true,
+        confirm: true,
+        metadata: { [METADATA.account]: order.account, [METADATA.topUp]: order.attempt },
+      }
       try {
-        const made = await stripe.paymentIntents.create(
-          {
-            amount: Number.parseInt(order.amountMinor, 10),
-            currency: order.currency,
-            customer: order.customer,
-            payment_method: order.method,
-            off_session: true,
-            confirm: true,
-            metadata: { [METADATA.account]: order.account, [METADATA.topUp]: order.attempt },
-          },
-          { idempotencyKey: stripeKey.topUp(order.account, order.ordinal) },
-        )
-        return chargeFacts(made)
+        return await calls.make({
+          key: stripeKey.topUp(order.account, order.ordinal),
+          kind: 'top_up',
+          subject: order.attempt,
+          send: async (idempotencyKey) =>
+            chargeFacts(await stripe.paymentIntents.create(params, { idempotencyKey }).catch(declined)),
+          read: async (id) => (await gateway.chargeNamed(id, order.attempt)) ?? undefined,
+          find: async () => (await gateway.chargeOf(order)) ?? undefined,
+        })
       } catch (error) {
-        if (error instanceof Stripe.errors.StripeCardError) {
-          const { payment_intent: intent, code } = error
-          return intent === undefined ? { refused: code ?? 'card_declined' } : chargeFacts(intent)
-        }
-        if (error instanceof Stripe.errors.StripeInvalidRequestError && error.statusCode !== 429)
+        if (error instanceof Stripe.errors.StripeCardError) return { refused: error.code ?? 'card_declined' }
+        // a key that is in use, or an object that is locked, says nothing of the charge
+        const { statusCode } = error instanceof Stripe.errors.StripeInvalidRequestError ? error : {}
+        if (statusCode === 409 || statusCode === 429) throw error
+        if (error instanceof Stripe.errors.StripeInvalidRequestError)
           return { refused: error.code ?? 'invalid_request' }
         throw error
       }
@@ -72,8 +75,7 @@ export function createPaymentGateway(stripe: Stripe) {
     async chargeOf({ customer, attempt, startedAt }: Named): Promise<ChargeFacts | null> {
       const payments = stripe.paymentIntents.list({
         customer,
-        // an hour for clocks that differ
-        created: { gte: Math.floor(Date.parse(startedAt) / 1000) - 3_600 },
+        created: { gte: madeSince(startedAt) },
         limit: 100,
         expand: ['data.latest_charge'],
       })
@@ -90,6 +92,13 @@ export function createPaymentGateway(stripe: Stripe) {
     },
   }
   return gateway
+}
+
+/** The payment of a card that was declined, when there is one. */
+function declined(error: unknown): Stripe.PaymentIntent {
+  if (error instanceof Stripe.errors.StripeCardError && error.payment_intent !== undefined)
+    return error.payment_intent
+  throw error
 }
 
 function chargeFacts(intent: Stripe.PaymentIntent): ChargeFacts {

@@ -2,8 +2,9 @@
 import type Stripe from 'stripe'
 import { stripeKey } from '../domain/id.ts'
 import type { PackPaymentFacts, PageFacts } from '../domain/purchase.ts'
+import { type Calls, FORGETFUL } from './call.ts'
 import { instant, METADATA } from './fact.ts'
-import { type CheckoutFacts, type CheckoutOrder, checkoutFacts, taxOf, unlessMissing } from './gateway.ts'
+import { type CheckoutFacts, type CheckoutOrder, makePage, unlessMissing } from './gateway.ts'
 
 export interface PackPageOrder extends CheckoutOrder {
   quantity: number
@@ -19,32 +20,21 @@ export interface PackPage {
 
 export type PurchaseGateway = ReturnType<typeof createPurchaseGateway>
 
-export function createPurchaseGateway(stripe: Stripe) {
+export function createPurchaseGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
   return {
     /** Opens the hosted page of an order of packs, once. Codes may be used: what is granted follows what is paid. */
     async openPage(order: PackPageOrder): Promise<CheckoutFacts> {
       const metadata = { [METADATA.account]: order.account, [METADATA.order]: order.order }
-      const session = await stripe.checkout.sessions.create(
-        {
-          mode: 'payment',
-          ui_mode: 'hosted_page',
-          customer: order.customer,
-          client_reference_id: order.order,
-          line_items: [{ price: order.price, quantity: order.quantity }],
-          allow_promotion_codes: true,
-          success_url: order.successUrl,
-          cancel_url: order.cancelUrl,
-          expires_at: Math.floor(Date.parse(order.expiresAt) / 1000),
-          ...taxOf(order),
+      return await makePage(stripe, calls, order, {
+        mode: 'payment',
+        line_items: [{ price: order.price, quantity: order.quantity }],
+        allow_promotion_codes: true,
+        metadata,
+        payment_intent_data: {
           metadata,
-          payment_intent_data: {
-            metadata,
-            ...(order.savesMethod ? { setup_future_usage: 'off_session' } : {}),
-          },
+          ...(order.savesMethod ? { setup_future_usage: 'off_session' } : {}),
         },
-        { idempotencyKey: stripeKey.checkout(order.order) },
-      )
-      return checkoutFacts(session)
+      })
     },
 
     /** The page as it is now; undefined when Stripe has none of that id. */
@@ -67,8 +57,15 @@ export function createPurchaseGateway(stripe: Stripe) {
 
     /** Closes an open page. What is open no more stays as it is: look again. */
     async closePage(session: string): Promise<void> {
+      const page = await unlessMissing(stripe.checkout.sessions.retrieve(session))
+      if (page?.status !== 'open') return
       try {
-        await stripe.checkout.sessions.expire(session, {}, { idempotencyKey: stripeKey.expire(session) })
+        await calls.set({
+          key: stripeKey.expire(session),
+          kind: 'expire',
+          subject: session,
+          send: (idempotencyKey) => stripe.checkout.sessions.expire(session, {}, { idempotencyKey }),
+        })
       } catch (error) {
         const now = await unlessMissing(stripe.checkout.sessions.retrieve(session))
         if (now?.status === 'open') throw error

@@ -3,6 +3,7 @@ import {
   forgetCommands,
   forgetDutyRuns,
   forgetNotices,
+  forgetStripeCalls,
   NOTICE_DAYS,
   RETENTION_DAYS,
 } from '../../src/store/retention.ts'
@@ -67,6 +68,22 @@ describe('ageing out', () => {
     assert.equal(await forgetNotices(database.pool, 10), 1)
     assert.deepEqual(await left('id', 'notice'), [waits, young].sort())
     assert.deepEqual(await left('notice_id', 'notice_delivery'), [waits, young].sort())
+  })
+
+  it('takes calls to Stripe that were answered, and keeps what is unknown for ever', async () => {
+    for (const [key, hours] of [
+      ['old', -1],
+      ['young', 1],
+      ['unknown', null],
+    ] as const) {
+      await database.owner.query(
+        `insert into stripe_call (key, kind, subject, answered_at)
+         values ($1, 'customer', 'acc_1', clock_timestamp() - interval '${RETENTION_DAYS} days' + $2 * interval '1 hour')`,
+        [key, hours],
+      )
+    }
+    assert.equal(await forgetStripeCalls(database.pool, 10), 1)
+    assert.deepEqual(await left('key', 'stripe_call'), ['unknown', 'young'])
   })
 
   it('goes by machine time: the sandbox’s clock ages nothing', async () => {

@@ -25,6 +25,7 @@ const ELSEWHERE = [
   'top_up_attempt',
   'settlement',
   'stray_object',
+  'stripe_call',
   'stripe_bucket',
   'stripe_customer',
   'wallet',

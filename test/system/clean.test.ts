@@ -32,7 +32,7 @@ describe('the duty that forgets', function () {
       )
       return rows[0]
     })
-    assert.deepEqual(run, { result: { commands: 450, duty_runs: 1, notices: 0 } })
+    assert.deepEqual(run, { result: { commands: 450, duty_runs: 1, stripe_calls: 0, notices: 0 } })
     const { rows } = await pool.query(`select state, count(*)::int from command group by state`)
     assert.deepEqual(rows, [{ state: 'pending', count: 3 }])
   })
