@@ -36,6 +36,8 @@ export type Config = {
   stripeSandboxPort: number
   /** Origin of a Stripe sandbox that another process runs; only ever with a test key. */
   stripeApiUrl?: string
+  /** Calls a second of the whole fleet to Stripe's account. Unset: a fifth below what Stripe allows. */
+  stripeRateLimit?: number
   catalogFile?: string
   /** What customers know the product by: the sender's name in e-mails. */
   productName: string
@@ -135,6 +137,15 @@ const VARIABLES = {
       .regex(/^http:\/\/[\w.-]+:\d{1,5}$/)
       .optional(),
     'http://host:port of a Stripe sandbox',
+  ],
+  STRIPE_RATE_LIMIT: [
+    z
+      .string()
+      .regex(/^\d{1,5}$/)
+      .transform(Number)
+      .pipe(z.number().min(1).max(10_000))
+      .optional(),
+    'calls a second, 1 to 10000',
   ],
   PRODUCT_NAME: [
     z
@@ -269,6 +280,7 @@ function toConfig(values: Values, env: Record<string, string | undefined>): Conf
     stripeWebhookSecrets: values.STRIPE_WEBHOOK_SECRET ?? [],
     stripeSandboxPort: values.STRIPE_SANDBOX_PORT,
     ...(values.STRIPE_API_URL && { stripeApiUrl: values.STRIPE_API_URL }),
+    ...(values.STRIPE_RATE_LIMIT && { stripeRateLimit: values.STRIPE_RATE_LIMIT }),
     productName: values.PRODUCT_NAME,
     ...(values.SMTP_URL && { smtpUrl: values.SMTP_URL }),
     ...(values.MAIL_FROM && { mailFrom: values.MAIL_FROM }),

@@ -54,8 +54,7 @@ export function createCatchUpActivities(deps: CatchUpDeps, workMs = WORK_MS) {
           const { newest } = await comparePage(deps, page.events, tally, storeMissing)
           const met = pass.newest ?? newest
           if (page.next === undefined) {
-            await finishPass(pool, pass, met)
-            return { ...tally, whole: 1 }
+            return { ...tally, whole: (await finishPass(pool, pass, met)) ? 1 : 0 }
           }
           const next = await advancePass(pool, pass, { newest: met, after: page.next })
           // another worker goes on with it, or this run's time is over

@@ -2,7 +2,6 @@
  * Events that came in another API version: nothing is taken from them but the id of what they tell of. It is read again
  * as it is now, in our version, to know whose it is; from then on they are like any other.
  */
-import { log } from '@temporalio/activity'
 import type { Pool } from '../store/connect.ts'
 import { park } from '../store/inbox.ts'
 import { dueUnread, giveOwner, type UnreadEvent } from '../store/unread.ts'
@@ -12,14 +11,14 @@ import { refusalOf } from './translate.ts'
 const PAGE = 200
 
 /**
- * Reads each object once for all its events. What Stripe will always refuse is parked; when Stripe does not answer, the
- * rest waits for the next sweep.
+ * Reads each object once for all its events. What Stripe will always refuse is parked.
  * @param before machine time: events that were put off since are left alone
  * @returns how many events have been read
+ * @throws when Stripe does not answer: the rest is put off
  */
 export async function readAgain(
   { pool, events }: { pool: Pool; events: Pick<EventGateway, 'ownerNow'> },
-  before: Date,
+  before: string,
   isOver: () => boolean,
 ): Promise<number> {
   for (let read = 0; ; ) {
@@ -40,10 +39,7 @@ export async function readAgain(
         read += ids.length
       } catch (error) {
         const refusal = refusalOf(error)
-        if (refusal === undefined) {
-          log.warn('objects of events could not be read; the next sweep tries again', { error })
-          return read
-        }
+        if (refusal === undefined) throw error
         await park(pool, ids, refusal.detail)
       }
       if (isOver()) return read

@@ -19,9 +19,9 @@ export async function recorded<T extends Record<string, number>>(
   return result
 }
 
-/** Now, in machine time. */
-export async function machineNow(database: Queryable): Promise<Date> {
-  const { rows } = await database.query<{ now: Date }>('select clock_timestamp() as now')
+/** Now, in machine time, as exact as Postgres has it: to be given back to Postgres, not to be reckoned with. */
+export async function machineNow(database: Queryable): Promise<string> {
+  const { rows } = await database.query<{ now: string }>('select clock_timestamp()::text as now')
   const now = rows[0]?.now
   if (now === undefined) throw new Error('Postgres did not tell the time')
   return now

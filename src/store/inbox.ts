@@ -102,12 +102,12 @@ export interface DueEvent {
  * Two sweepers never take the same event.
  * @param before machine time: those that were put off since are left alone; by default, now
  */
-export async function dueEvents(database: Queryable, limit: number, before?: Date): Promise<DueEvent[]> {
+export async function dueEvents(database: Queryable, limit: number, before?: string): Promise<DueEvent[]> {
   const { rows } = await database.query<{ event_id: string; type: string; owner: string }>(
     `with due as (
        select event_id from processed_webhook_events
         where settled_at is null and parked_at is null and owner is not null
-          and next_attempt_at <= coalesce($2, clock_timestamp())
+          and next_attempt_at <= coalesce($2::timestamptz, clock_timestamp())
         order by next_attempt_at, event_id limit $1 for update skip locked
      )
      update processed_webhook_events e
@@ -202,7 +202,7 @@ export async function countInbox(database: Queryable): Promise<InboxCounts> {
 export async function countUnhandled(database: Queryable): Promise<{ type: string; events: number }[]> {
   const { rows } = await database.query<{ type: string; events: number }>(
     `select type, count(*)::int as events from processed_webhook_events
-      where owner is null group by type order by type`,
+      where owner is null and settled_at is not null group by type order by type`,
   )
   return rows
 }

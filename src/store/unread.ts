@@ -12,7 +12,7 @@ export interface UnreadEvent {
  * never take the same event.
  * @param before machine time: those that were put off since are left alone
  */
-export async function dueUnread(database: Queryable, before: Date, limit: number): Promise<UnreadEvent[]> {
+export async function dueUnread(database: Queryable, before: string, limit: number): Promise<UnreadEvent[]> {
   const { rows } = await database.query<{ event_id: string; type: string; object_id: string | null }>(
     `with due as (
        select event_id from processed_webhook_events
@@ -30,7 +30,7 @@ export async function dueUnread(database: Queryable, before: Date, limit: number
   return rows.map((row) => ({ eventId: row.event_id, type: row.type, objectId: row.object_id }))
 }
 
-/** Notes whose these events are; from now on they are like any other. @param owner null: nobody's, they are settled */
+/** Notes whose these events are; from now on they are like any other, and due. @param owner null: nobody's, they are settled */
 export async function giveOwner(
   database: Queryable,
   eventIds: string[],
@@ -38,7 +38,7 @@ export async function giveOwner(
 ): Promise<void> {
   await database.query(
     `update processed_webhook_events
-        set owner = $2, wakes = 0, next_attempt_at = clock_timestamp(),
+        set owner = $2, wakes = 0, next_attempt_at = received_at,
             settled_at = case when $2::text is null then clock_timestamp() end
       where event_id = any($1) and owner is null and settled_at is null`,
     [eventIds, owner],
