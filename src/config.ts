@@ -11,6 +11,8 @@ import { z } from 'zod'
 export type Config = {
   /** Port of the HTTP API. */
   port: number
+  /** Where a worker serves `/metrics` and `/healthz`; unset: nowhere. */
+  metricsPort?: number
   /** Absolute folder of the sandbox's data, keys and logs. */
   dataDir: string
   /** Absolute folder for downloaded programs, shared by all projects of this user. */
@@ -77,6 +79,7 @@ const postgresUrl = z.string().refine((text) => {
 /** Each variable: how it is read, and the words for what it expects. */
 const VARIABLES = {
   PORT: [port(8080), 'a port, 1 to 65535'],
+  METRICS_PORT: [port(0).optional(), 'a port, 1 to 65535'],
   PERENNIAL_DATA_DIR: [z.string().default('.perennial'), 'a folder'],
   PERENNIAL_CACHE_DIR: [z.string().optional(), 'a folder'],
   PERENNIAL_API_KEY: [
@@ -261,6 +264,7 @@ function toConfig(values: Values, env: Record<string, string | undefined>): Conf
   const cacheHome = env['XDG_CACHE_HOME'] || join(homedir(), '.cache')
   return {
     port: values.PORT,
+    ...(values.METRICS_PORT && { metricsPort: values.METRICS_PORT }),
     dataDir: resolve(values.PERENNIAL_DATA_DIR),
     cacheDir: resolve(values.PERENNIAL_CACHE_DIR ?? join(cacheHome, 'perennial')),
     ...(values.PERENNIAL_API_KEY && { apiKey: values.PERENNIAL_API_KEY }),

@@ -28,8 +28,10 @@ import { createTopUpActivities } from './activities/top-up.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLogger } from './log.ts'
+import { createMetrics, type Metrics, serveMetrics } from './metrics.ts'
 import { createAdmission } from './store/breaker.ts'
 import { connect } from './store/connect.ts'
+import { readFleet } from './store/fleet.ts'
 import { createChangeGateway } from './stripe/change.ts'
 import { createCollectionGateway } from './stripe/collection.ts'
 import { stripeDoor } from './stripe/edge.ts'
@@ -46,6 +48,8 @@ export interface MainDeps {
   config: Config
   log: Logger
   stripe: { apiKey: string; webhookSecrets: string[]; sandboxUrl?: string }
+  /** of the whole process, where it has both roles */
+  metrics?: Metrics
 }
 
 export interface Running {
@@ -76,11 +80,18 @@ export function installRuntime(log: Logger): void {
 }
 
 /** Runs workflows and activities. Registers search attributes, prices and schedules before it takes work. */
-export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
+export async function startWorker({
+  config,
+  log,
+  stripe,
+  metrics = createMetrics(),
+}: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
-  const door = stripeDoor(createAdmission(pool, stripeRates(config, stripe)))
+  const door = stripeDoor(createAdmission(pool, stripeRates(config, stripe)), (call) =>
+    metrics.stripeCall(call),
+  )
   const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl, 0, door)
   const prices = createPriceGateway(stripeApi)
   const events = createEventGateway(stripeApi)
@@ -135,12 +146,20 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     })
     const running = worker.run()
     await ensureSchedules(client, config.taskQueue)
+    const told =
+      config.metricsPort === undefined
+        ? undefined
+        : await serveMetrics(() => metrics.render(() => readFleet(pool)), {
+            port: config.metricsPort,
+            host: config.production ? '0.0.0.0' : '127.0.0.1',
+          })
     log.info({ taskQueue: config.taskQueue }, 'worker is running')
     return {
       address: config.taskQueue,
       async stop() {
         if (worker.getState() === 'RUNNING') worker.shutdown()
         await running
+        await told?.close()
         await connection.close()
         await pool.end()
       },
@@ -153,13 +172,19 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
 }
 
 /** Serves HTTP. Starts and answers also while Temporal is down: webhooks are stored, spends are spent. */
-export async function startApi({ config, log, stripe }: MainDeps): Promise<Running> {
+export async function startApi({
+  config,
+  log,
+  stripe,
+  metrics = createMetrics(),
+}: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
   const pool = connect(databaseUrl)
   const connection = Connection.lazy({ address: temporalAddress, connectTimeout: 2_000 })
   const client = new Client({ connection, namespace: config.temporalNamespace })
   const api = await buildApi({
     pool,
+    metrics,
     reach: { client, taskQueue: config.taskQueue },
     webhookSecrets: stripe.webhookSecrets,
     livemode: isLiveKey(stripe.apiKey),
@@ -252,7 +277,7 @@ async function main(role: string | undefined): Promise<void> {
   }
   // only a worker needs it; in a process without one it would never end and keep the process from ending
   if (role !== 'api') installRuntime(log)
-  const deps = { config, log, stripe }
+  const deps = { config, log, stripe, metrics: createMetrics() }
   const running: Running[] = []
   if (role !== 'api') running.push(await startWorker(deps))
   if (role !== 'worker') running.push(await startApi(deps))
