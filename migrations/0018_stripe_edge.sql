@@ -52,6 +52,13 @@ begin
   return b;
 end $$;
 
+-- How long whoever is not let through waits: until the next probe, or a moment when one is on its way, for its lease is
+-- much longer than an answer takes.
+create function stripe_wait_ms(b circuit_breaker, p_now timestamptz) returns integer language sql immutable as $$
+  select ceil(extract(epoch from greatest(interval '0', case b.state
+    when 'half_open' then least(b.retry_at - p_now, interval '1 second') else b.retry_at - p_now end)) * 1000)::integer
+$$;
+
 -- Asks for one call. `go` and `probe`: after wait_ms, at most a second, in this epoch; `busy`: not before wait_ms, for a
 -- bucket is empty; `open`: not before wait_ms, when the next probe may go. Rates are calls a second.
 -- p_successes: calls of p_epoch that were answered since this process asked last.
@@ -74,7 +81,7 @@ begin
   select * into strict b from circuit_breaker where name = 'stripe';
   epoch := b.epoch;
   if b.retry_at > v_now then
-    outcome := 'open'; wait_ms := ceil(extract(epoch from b.retry_at - v_now) * 1000);
+    outcome := 'open'; wait_ms := stripe_wait_ms(b, v_now);
     return;
   end if;
 
@@ -107,7 +114,7 @@ begin
     b := stripe_counted(b, p_successes, 0, v_now);
     update circuit_breaker set window_from = b.window_from, calls = b.calls, outages = b.outages where name = 'stripe';
   elsif b.retry_at > v_now then
-    outcome := 'open'; wait_ms := ceil(extract(epoch from b.retry_at - v_now) * 1000);
+    outcome := 'open'; wait_ms := stripe_wait_ms(b, v_now);
   else
     -- exactly one: whoever comes next sees a lease; it outlives a prober that died, and then the next one probes
     update circuit_breaker c set state = 'half_open', epoch = c.epoch + 1, retry_at = v_now + c.lease
@@ -164,7 +171,7 @@ begin
     end if;
   end if;
   state := b.state;
-  wait_ms := greatest(0, ceil(extract(epoch from b.retry_at - v_now) * 1000));
+  wait_ms := stripe_wait_ms(b, v_now);
 end $$;
 
 -- Stripe refused for the rate: the bucket stays empty for a while that doubles with each refusal after the while before,

@@ -5,6 +5,7 @@ import { comparePage, emptyTally, type Tally } from './activities/catch-up.ts'
 import { businessNow } from './clock.ts'
 import type { Instant } from './domain/calendar.ts'
 import { LISTED_DAYS, percentDone, sinceOf } from './domain/catch-up.ts'
+import { readBreaker } from './store/breaker.ts'
 import { missingOf, storeMissing } from './store/catch-up.ts'
 import type { Pool } from './store/connect.ts'
 import type { EventGateway } from './stripe/event-list.ts'
@@ -21,6 +22,20 @@ const BAR_WIDTH = 24
 
 export function addStripeCommands(program: Command, { withPool, say, fail, stripe }: StripeTerminal): void {
   const command = program.command('stripe').description('what Stripe has told, and what has not come')
+  command
+    .command('status')
+    .description('whether Stripe is called: the circuit breaker of all processes')
+    .action(() =>
+      withPool(async (pool) => {
+        const { state, trips, openedAt, retryAt, lastReason } = await readBreaker(pool)
+        say(`circuit  ${state}`)
+        say(`trips    ${trips}`)
+        if (openedAt !== null) say(`open since  ${openedAt.toISOString()}`)
+        if (retryAt !== null)
+          say(`${state === 'open' ? 'next probe' : 'probe until'}  ${retryAt.toISOString()}`)
+        if (lastReason !== null) say(`last outage  ${lastReason}`)
+      }),
+    )
   command
     .command('catch-up')
     .description('compare Stripe’s list of events with the inbox and store what is missing (writes)')

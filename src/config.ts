@@ -11,6 +11,8 @@ import { z } from 'zod'
 export type Config = {
   /** Port of the HTTP API. */
   port: number
+  /** Where a worker serves `/metrics` and `/healthz`; unset: nowhere. */
+  metricsPort?: number
   /** Absolute folder of the sandbox's data, keys and logs. */
   dataDir: string
   /** Absolute folder for downloaded programs, shared by all projects of this user. */
@@ -34,6 +36,8 @@ export type Config = {
   stripeSandboxPort: number
   /** Origin of a Stripe sandbox that another process runs; only ever with a test key. */
   stripeApiUrl?: string
+  /** Calls a second of the whole fleet to Stripe's account. Unset: a fifth below what Stripe allows. */
+  stripeRateLimit?: number
   catalogFile?: string
   /** What customers know the product by: the sender's name in e-mails. */
   productName: string
@@ -75,6 +79,7 @@ const postgresUrl = z.string().refine((text) => {
 /** Each variable: how it is read, and the words for what it expects. */
 const VARIABLES = {
   PORT: [port(8080), 'a port, 1 to 65535'],
+  METRICS_PORT: [port(0).optional(), 'a port, 1 to 65535'],
   PERENNIAL_DATA_DIR: [z.string().default('.perennial'), 'a folder'],
   PERENNIAL_CACHE_DIR: [z.string().optional(), 'a folder'],
   PERENNIAL_API_KEY: [
@@ -132,6 +137,15 @@ const VARIABLES = {
       .regex(/^http:\/\/[\w.-]+:\d{1,5}$/)
       .optional(),
     'http://host:port of a Stripe sandbox',
+  ],
+  STRIPE_RATE_LIMIT: [
+    z
+      .string()
+      .regex(/^\d{1,5}$/)
+      .transform(Number)
+      .pipe(z.number().min(1).max(10_000))
+      .optional(),
+    'calls a second, 1 to 10000',
   ],
   PRODUCT_NAME: [
     z
@@ -250,6 +264,7 @@ function toConfig(values: Values, env: Record<string, string | undefined>): Conf
   const cacheHome = env['XDG_CACHE_HOME'] || join(homedir(), '.cache')
   return {
     port: values.PORT,
+    ...(values.METRICS_PORT && { metricsPort: values.METRICS_PORT }),
     dataDir: resolve(values.PERENNIAL_DATA_DIR),
     cacheDir: resolve(values.PERENNIAL_CACHE_DIR ?? join(cacheHome, 'perennial')),
     ...(values.PERENNIAL_API_KEY && { apiKey: values.PERENNIAL_API_KEY }),
@@ -265,6 +280,7 @@ function toConfig(values: Values, env: Record<string, string | undefined>): Conf
     stripeWebhookSecrets: values.STRIPE_WEBHOOK_SECRET ?? [],
     stripeSandboxPort: values.STRIPE_SANDBOX_PORT,
     ...(values.STRIPE_API_URL && { stripeApiUrl: values.STRIPE_API_URL }),
+    ...(values.STRIPE_RATE_LIMIT && { stripeRateLimit: values.STRIPE_RATE_LIMIT }),
     productName: values.PRODUCT_NAME,
     ...(values.SMTP_URL && { smtpUrl: values.SMTP_URL }),
     ...(values.MAIL_FROM && { mailFrom: values.MAIL_FROM }),

@@ -28,9 +28,13 @@ import { createTopUpActivities } from './activities/top-up.ts'
 import { buildApi } from './api/server.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLogger } from './log.ts'
+import { createMetrics, type Metrics, serveMetrics } from './metrics.ts'
+import { createAdmission } from './store/breaker.ts'
 import { connect } from './store/connect.ts'
+import { readFleet } from './store/fleet.ts'
 import { createChangeGateway } from './stripe/change.ts'
 import { createCollectionGateway } from './stripe/collection.ts'
+import { stripeDoor } from './stripe/edge.ts'
 import { createEventGateway } from './stripe/event-list.ts'
 import { API_VERSION, createGateway, isLiveKey, stripeClient } from './stripe/gateway.ts'
 import { createPaymentGateway } from './stripe/payment.ts'
@@ -44,6 +48,8 @@ export interface MainDeps {
   config: Config
   log: Logger
   stripe: { apiKey: string; webhookSecrets: string[]; sandboxUrl?: string }
+  /** of the whole process, where it has both roles */
+  metrics?: Metrics
 }
 
 export interface Running {
@@ -74,13 +80,21 @@ export function installRuntime(log: Logger): void {
 }
 
 /** Runs workflows and activities. Registers search attributes, prices and schedules before it takes work. */
-export async function startWorker({ config, log, stripe }: MainDeps): Promise<Running> {
+export async function startWorker({
+  config,
+  log,
+  stripe,
+  metrics = createMetrics(),
+}: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
-  const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl)
-  const prices = createPriceGateway(stripeApi)
-  const events = createEventGateway(stripeApi)
   const catalog = await readCatalog(config.catalogFile)
   const pool = connect(databaseUrl)
+  const door = stripeDoor(createAdmission(pool, stripeRates(config, stripe)), (call) =>
+    metrics.stripeCall(call),
+  )
+  const stripeApi = stripeClient(stripe.apiKey, stripe.sandboxUrl, 0, door)
+  const prices = createPriceGateway(stripeApi)
+  const events = createEventGateway(stripeApi)
   const calls = createCalls(pool)
   const gateway = createGateway(stripeApi, calls)
   const purchases = createPurchaseGateway(stripeApi, calls)
@@ -94,7 +108,7 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     },
   )
   try {
-    // no activity yet: nobody but the client itself would try again
+    // no activity yet: nobody but the client itself would try again; the sandbox's alone, so it asks nobody
     const patient = createPriceGateway(stripeClient(stripe.apiKey, stripe.sandboxUrl, 2))
     if (stripe.sandboxUrl !== undefined) await ensureCatalog(pool, patient, catalog)
     else if (!(await checkCatalog(pool, catalog)))
@@ -132,12 +146,20 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
     })
     const running = worker.run()
     await ensureSchedules(client, config.taskQueue)
+    const told =
+      config.metricsPort === undefined
+        ? undefined
+        : await serveMetrics(() => metrics.render(() => readFleet(pool)), {
+            port: config.metricsPort,
+            host: config.production ? '0.0.0.0' : '127.0.0.1',
+          })
     log.info({ taskQueue: config.taskQueue }, 'worker is running')
     return {
       address: config.taskQueue,
       async stop() {
         if (worker.getState() === 'RUNNING') worker.shutdown()
         await running
+        await told?.close()
         await connection.close()
         await pool.end()
       },
@@ -150,13 +172,19 @@ export async function startWorker({ config, log, stripe }: MainDeps): Promise<Ru
 }
 
 /** Serves HTTP. Starts and answers also while Temporal is down: webhooks are stored, spends are spent. */
-export async function startApi({ config, log, stripe }: MainDeps): Promise<Running> {
+export async function startApi({
+  config,
+  log,
+  stripe,
+  metrics = createMetrics(),
+}: MainDeps): Promise<Running> {
   const { databaseUrl, temporalAddress } = reachable(config)
   const pool = connect(databaseUrl)
   const connection = Connection.lazy({ address: temporalAddress, connectTimeout: 2_000 })
   const client = new Client({ connection, namespace: config.temporalNamespace })
   const api = await buildApi({
     pool,
+    metrics,
     reach: { client, taskQueue: config.taskQueue },
     webhookSecrets: stripe.webhookSecrets,
     livemode: isLiveKey(stripe.apiKey),
@@ -182,6 +210,14 @@ export async function startApi({ config, log, stripe }: MainDeps): Promise<Runni
     await end()
     throw error
   }
+}
+
+/** Stripe allows 100 calls a second live and 25 in test mode, and 25 to an endpoint: a fifth is left for others. */
+function stripeRates({ stripeRateLimit }: Config, { apiKey, sandboxUrl }: MainDeps['stripe']) {
+  // docs.stripe.com/rate-limits; the simulator on this machine has none
+  if (sandboxUrl !== undefined && stripeRateLimit === undefined) return { account: 10_000, endpoint: 10_000 }
+  const account = stripeRateLimit ?? (isLiveKey(apiKey) ? 80 : 20)
+  return { account, endpoint: Math.min(account, 20) }
 }
 
 /** How notices leave the house. */
@@ -241,7 +277,7 @@ async function main(role: string | undefined): Promise<void> {
   }
   // only a worker needs it; in a process without one it would never end and keep the process from ending
   if (role !== 'api') installRuntime(log)
-  const deps = { config, log, stripe }
+  const deps = { config, log, stripe, metrics: createMetrics() }
   const running: Running[] = []
   if (role !== 'api') running.push(await startWorker(deps))
   if (role !== 'worker') running.push(await startApi(deps))

@@ -1,8 +1,10 @@
 /** Errors at the border to Temporal: what a retry cannot mend fails at once; everything else is tried again. */
 import { asyncLocalStorage, heartbeat } from '@temporalio/activity'
-import { ApplicationFailure } from '@temporalio/common'
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common'
 import Stripe from 'stripe'
 import { Refusal } from '../domain/error.ts'
+import { StripeBusy, StripeUnavailable } from '../stripe/edge.ts'
+import { STRIPE_WAITS } from '../workflows/message.ts'
 import { isSpent } from '../stripe/call.ts'
 
 // biome-ignore lint: activities take and give what they like
@@ -42,6 +44,14 @@ export function refusalOf(error: unknown): { code: 'stripe_refused'; detail: str
 /** The same fault, as Temporal is to treat it. Messages carry ids, never personal data. */
 export function translate(error: unknown): unknown {
   if (error instanceof Refusal) return ApplicationFailure.nonRetryable(error.message, error.code)
+  const inner = error instanceof Stripe.errors.StripeConnectionError ? error.detail : undefined
+  if (inner instanceof StripeUnavailable)
+    return waiting(STRIPE_WAITS.unavailable, inner.message, inner.retryAfterMs)
+  if (inner instanceof StripeBusy) return waiting(STRIPE_WAITS.busy, inner.message, inner.retryAfterMs)
+  if (isDatabaseError(inner)) return translate(inner)
+  // Stripe itself refused for the rate; that nobody goes before is known to the next one who asks
+  if (error instanceof Stripe.errors.StripeRateLimitError && error.code !== 'lock_timeout')
+    return waiting(STRIPE_WAITS.busy, 'Stripe refused for the rate', 0)
   if (error instanceof Stripe.errors.StripeError) {
     const refusal = refusalOf(error)
     if (refusal !== undefined) return ApplicationFailure.nonRetryable(refusal.detail, 'StripeRefused')
@@ -59,6 +69,22 @@ export function translate(error: unknown): unknown {
       : ApplicationFailure.retryable(message, 'DatabaseFailed')
   }
   return error
+}
+
+/** How far apart those that wait for the same thing come back, at most. */
+const SPREAD_MAX_MS = 60_000
+
+/** To be tried when Stripe may be called again, each at another moment and the later the longer it has waited. */
+function waiting(type: string, message: string, retryAfterMs: number): ApplicationFailure {
+  const attempt = asyncLocalStorage.getStore()?.info.attempt ?? 1
+  const spread = Math.min(SPREAD_MAX_MS, 250 * 2 ** Math.min(attempt, 20))
+  const nextRetryDelay = Math.ceil(retryAfterMs + spread * (0.25 + Math.random()))
+  return ApplicationFailure.create({
+    message,
+    type,
+    nextRetryDelay,
+    category: ApplicationFailureCategory.BENIGN,
+  })
 }
 
 function isDatabaseError(error: unknown): error is Error & { code: string; constraint?: string } {

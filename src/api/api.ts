@@ -5,6 +5,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Logger } from '../log.ts'
 import type { KeyHolder, Scope } from '../store/api-key.ts'
 import type { Pool } from '../store/connect.ts'
+import type { Metrics } from '../metrics.ts'
 import type { Reach } from '../workflows/owner.ts'
 
 export interface ApiDeps {
@@ -22,6 +23,7 @@ export interface ApiDeps {
   product: string
   /** whether webhooks may go to private addresses and over plain http: in the sandbox only */
   anywhere: boolean
+  metrics: Metrics
   log: Logger
 }
 

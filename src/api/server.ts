@@ -113,6 +113,13 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   // ids of ours and of Stripe's and nothing else: looking for secrets in them would cost a quarter of a spend
   const lines = deps.log.child({}, { redact: [] })
   app.addHook('onResponse', (request, reply, done) => {
+    deps.metrics.request({
+      method: request.method,
+      // what is no route could be any text
+      route: request.routeOptions.url ?? 'none',
+      status: reply.statusCode,
+      seconds: reply.elapsedTime / 1_000,
+    })
     lines.info(
       {
         request_id: request.id,

@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import type { Logger } from '../log.ts'
+import { createMetrics } from '../metrics.ts'
 import { installRuntime, startApi, startWorker } from '../main.ts'
 import { ensureApiKey, makeApiKey, SCOPES } from '../store/api-key.ts'
 import { migrate } from '../store/migrate.ts'
@@ -137,11 +138,14 @@ const stripe: Part = {
   },
 }
 
+/** Both roles run in this process, so both tell of it at the API's /metrics. */
+const metrics = createMetrics()
+
 const worker: Part = {
   title: 'Worker',
   async start(stack) {
     installRuntime(stack.log)
-    const running = await startWorker(stack)
+    const running = await startWorker({ ...stack, metrics })
     stack.stops.unshift({ part: 'the worker', stop: () => running.stop() })
     return `task queue ${stack.config.taskQueue}`
   },
@@ -153,7 +157,7 @@ const api: Part = {
     const { config } = stack
     const key = config.apiKey ?? keptSecret(config.dataDir, 'api-key', makeApiKey)
     await ensureApiKey(ownerUrlOf(config), key, SCOPES)
-    const running = await startApi(stack)
+    const running = await startApi({ ...stack, metrics })
     stack.stops.unshift({ part: 'the API', stop: () => running.stop() })
     stack.apiKey = key
     stack.apiUrl = `http://127.0.0.1:${config.port}`

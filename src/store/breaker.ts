@@ -3,6 +3,7 @@
  * decide; here is how they are asked. An API process never asks: it makes no call.
  */
 import type { Queryable } from './connect.ts'
+import { ACCOUNT_BUCKET, emptyBucket } from './stripe-bucket.ts'
 
 /** The alert while the breaker is not closed; its subject is `stripe`. */
 export const UNAVAILABLE = 'stripe_unavailable'
@@ -86,4 +87,15 @@ export async function reportCall(
     [epoch, outage, answered],
   )
   return rows[0] as { state: CircuitState; waitMs: number | null }
+}
+
+/** All of it for the door to Stripe, which knows no database. */
+export function createAdmission(database: Queryable, rates: CallRates) {
+  return {
+    admit: (endpoint: string, answered: { calls: number; epoch: string }) =>
+      admitCall(database, endpoint, rates, answered),
+    report: (epoch: string, outage: string | null, answered: number) =>
+      reportCall(database, epoch, outage, answered),
+    refused: (endpoint: string | undefined) => emptyBucket(database, endpoint ?? ACCOUNT_BUCKET),
+  }
 }

@@ -8,6 +8,7 @@ import { stripeKey } from '../domain/id.ts'
 import type { InvoiceFacts } from '../domain/subscription-facts.ts'
 import { type Calls, FORGETFUL } from './call.ts'
 import { idOf, instant, madeSince, METADATA } from './fact.ts'
+import type { HttpClient } from './edge.ts'
 import { invoiceFacts, type StripeSubscription, subscriptionFacts } from './subscription-facts.ts'
 
 /** The API version this code was written against. Webhook endpoints are created with it. */
@@ -22,9 +23,20 @@ export function isLiveKey(apiKey: string): boolean {
  * A client with time-outs set. The client's own retries are off: Temporal retries, with the same key, and shows it.
  * @param sandboxUrl the local simulator; never with a live key
  * @param maxNetworkRetries for who works without Temporal
+ * @param door what asks the fleet before each request; without it nobody is asked
  */
-export function stripeClient(apiKey: string, sandboxUrl?: string, maxNetworkRetries = 0): Stripe {
-  const settings = { apiVersion: API_VERSION, maxNetworkRetries, timeout: 15_000 } as const
+export function stripeClient(
+  apiKey: string,
+  sandboxUrl?: string,
+  maxNetworkRetries = 0,
+  door?: HttpClient,
+): Stripe {
+  const settings: Stripe.StripeConfig = {
+    apiVersion: API_VERSION,
+    maxNetworkRetries,
+    timeout: 15_000,
+    ...(door && { httpClient: door }),
+  }
   if (sandboxUrl === undefined) return new Stripe(apiKey, settings)
   if (!/^(sk|rk)_test_/.test(apiKey)) throw new Error('only a test key may reach the Stripe sandbox')
   const { hostname, port } = new URL(sandboxUrl)

@@ -23,6 +23,7 @@ import {
   type CommandAnswer,
   type CommandMessage,
   type Rest,
+  STRIPE_WAITS,
   type Wake,
   wakeSignal,
 } from './message.ts'
@@ -64,6 +65,8 @@ const GATHER_MS = 500
 const LONGEST_WAIT_MS = 30 * 24 * 3_600_000
 const RETRY_FIRST_MS = 60_000
 const RETRY_MAX_MS = 3_600_000
+/** While Stripe is away: so often that what waits is soon done, and so rarely that days of it are no load. */
+const AWAY_MAX_MS = 600_000
 
 /** Lives until over. Never fails: what will not pass parks the entity, says so, and is tried again. */
 export async function live(entity: Entity): Promise<void> {
@@ -75,6 +78,7 @@ export async function live(entity: Entity): Promise<void> {
   let turn: string | null | undefined = rest?.turn
   let renewing = false
   let failures = 0
+  let away = 0
   let shown = rest?.shown ?? ''
   let parked: string | null = rest?.attention ?? null
 
@@ -134,10 +138,18 @@ export async function live(entity: Entity): Promise<void> {
     try {
       const pass = await entity.pass()
       failures = 0
+      away = 0
       await show(pass)
       return pass
     } catch (error) {
       if (isCancellation(error)) throw error
+      if (isStripeAway(error)) {
+        // says nothing of this entity: no attention, no attempt of an event
+        away += 1
+        setCurrentDetails(`**Waits for Stripe**: ${reasonOf(error)}\n\nIt goes on by itself.`)
+        return undefined
+      }
+      away = 0
       failures += 1
       const reason = reasonOf(error)
       log.error('a pass failed; it will be tried again', { failures, reason })
@@ -171,6 +183,8 @@ export async function live(entity: Entity): Promise<void> {
   }
 
   function waitFor(pass: Rest | undefined): number {
+    // apart from each other, for many wait for the same thing; the chance is Temporal's, so a replay waits the same
+    if (away > 0) return Math.min(RETRY_FIRST_MS * 2 ** (away - 1), AWAY_MAX_MS) * (0.5 + Math.random() / 2)
     if (pass === undefined) return Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MAX_MS)
     if (pass.deadline === null) return LONGEST_WAIT_MS
     return Math.min(Math.max(msBetween(pass.at, pass.deadline), 1_000), LONGEST_WAIT_MS)
@@ -200,6 +214,15 @@ async function carryOut({ command, run, resolve, reject }: Waiting): Promise<() 
 function reasonOf(error: unknown): string {
   const cause = error instanceof ActivityFailure && error.cause !== undefined ? error.cause : error
   return cause instanceof Error ? cause.message : String(cause)
+}
+
+/** Whether an activity gave up because Stripe may not be called. How the server tells of a retry that did not fit differs. */
+function isStripeAway(error: unknown): boolean {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ApplicationFailure)
+      return cause.type === STRIPE_WAITS.unavailable || cause.type === STRIPE_WAITS.busy
+  }
+  return false
 }
 
 /** A retry meets the same: an activity said so, or our own code failed over these very facts. */

@@ -26,6 +26,12 @@ export interface Wake {
   event?: string
 }
 
+/**
+ * Failures of activities that say nothing of what they were asked about: Stripe is away, or its rate limits are used up.
+ * Whoever meets one waits, and complains of nothing.
+ */
+export const STRIPE_WAITS = { unavailable: 'StripeUnavailable', busy: 'StripeBusy' } as const
+
 /** Level-triggered: many wakes are one. */
 export const wakeSignal = defineSignal<[Wake]>('wake')
 

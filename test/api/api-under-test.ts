@@ -4,6 +4,7 @@ import type { FastifyInstance, InjectOptions } from 'fastify'
 // oxlint-disable-next-line import/no-named-as-default -- Stripe's CommonJS build has only the default
 import Stripe from 'stripe'
 import { buildApi } from '../../src/api/server.ts'
+import { createMetrics } from '../../src/metrics.ts'
 import { createLogger } from '../../src/log.ts'
 import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import type { Reach } from '../../src/workflows/owner.ts'
@@ -54,6 +55,7 @@ export async function startApi(
     webhookSecrets: [SECRET, ROLLED_SECRET],
     livemode: options.livemode ?? false,
     apiVersion: API_VERSION,
+    metrics: createMetrics(),
     product: 'Product',
     anywhere: options.anywhere ?? false,
     log: createLogger('debug', { write: (line: string) => void lines.push(line) }),

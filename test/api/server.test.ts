@@ -119,8 +119,8 @@ describe('the server', () => {
     const served = api.app.printRoutes({ commonPrefix: false })
     assert.equal(
       served.match(/\b(DELETE|GET|POST)\b/g)?.length,
-      routes.length + 4,
-      'and the pages of the documentation',
+      routes.length + 5,
+      'and the pages of the documentation, and the metrics',
     )
     for (const [path, operations] of Object.entries<Record<string, never>>(body.paths)) {
       for (const operation of Object.values<Record<string, never>>(operations)) {
@@ -165,6 +165,7 @@ describe('the server', () => {
       status: 'ready',
       postgres: 'up',
       temporal: 'down',
+      stripe: { circuit: 'closed', trips: 0, opened_at: null, next_probe_at: null, last_reason: null },
       inbox: { backlog: 1, parked: 0 },
       open_alerts: 0,
     })

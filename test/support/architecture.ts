@@ -75,9 +75,12 @@ const TABLE: Record<string, string[]> = {
     'store/delivery',
     'store/webhook-endpoint',
     'store/audit',
+    'store/breaker',
+    'store/fleet',
   ],
   web: ['web/*', 'api/*', 'domain/*'],
   sandbox: [
+    'metrics',
     'sandbox/*',
     'store/connect',
     'store/migrate',
@@ -97,7 +100,7 @@ const ALONE: Record<string, string[]> = {
   'cli-stripe': ['activities/*', 'clock', 'domain/*', 'store/*', 'stripe/*'],
   config: [],
   log: ['type config'],
-  metrics: ['type log'],
+  metrics: ['type store/fleet'],
 }
 
 /** Comments away; strings stay. A quote inside a regular expression does not reach past its line. */

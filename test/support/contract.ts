@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import { buildApi } from '../../src/api/server.ts'
+import { createMetrics } from '../../src/metrics.ts'
 import { createLogger } from '../../src/log.ts'
 import { connect } from '../../src/store/connect.ts'
 
@@ -35,6 +36,7 @@ export async function currentDocument(): Promise<OpenApi> {
     product: 'Product',
     anywhere: false,
     apiVersion: 'none',
+    metrics: createMetrics(),
     log: createLogger('silent'),
   })
   const { payload } = await app.inject({ method: 'GET', url: '/openapi.json' })

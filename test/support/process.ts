@@ -23,9 +23,9 @@ export interface Role {
  * @param other instead of the stack's own: a database through a proxy, say
  */
 export async function startRole(
-  stack: Pick<Stack, 'config' | 'deps' | 'database' | 'sandbox'>,
+  stack: Pick<Stack, 'config' | 'deps' | 'database'> & { sandbox: Pick<Stack['sandbox'], 'url'> },
   role: 'api' | 'worker',
-  other: { databaseUrl?: string; port?: number } = {},
+  other: { databaseUrl?: string; port?: number; env?: Record<string, string> } = {},
 ): Promise<Role> {
   const { config, deps } = stack
   const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', MAIN, role], {
@@ -39,6 +39,7 @@ export async function startRole(
       STRIPE_SECRET_KEY: deps.stripe.apiKey,
       STRIPE_WEBHOOK_SECRET: deps.stripe.webhookSecrets.join(','),
       STRIPE_API_URL: stack.sandbox.url,
+      ...other.env,
     },
   })
   let written = ''
