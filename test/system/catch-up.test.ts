@@ -30,7 +30,7 @@ describe('what no webhook told', function () {
     await stack.temporal.schedule.getHandle(workflowId.duty('sweep', stack.config.taskQueue)).pause()
   })
   after(() => stack?.stop())
-  beforeEach(() => stack.control('webhooks', { drop: false }))
+  beforeEach(() => stack.control('webhooks', { drop: false, old_version: false }))
   afterEach(() => assertBooks(stack.database))
 
   const grants = async (account: string) =>
@@ -149,6 +149,18 @@ describe('what no webhook told', function () {
       `select subject from alert where kind = 'stripe_api_version' and resolved_at is null`,
     )
     assert.deepEqual(alerts.rows, [{ subject: '2024-06-20' }])
+  })
+
+  it('an endpoint of an old version is no harm: every webhook is only a reason to read', async () => {
+    await stack.control('webhooks', { old_version: true })
+    const { account } = await subscribe(stack)
+    assert.equal(await grants(account), 1)
+    await stack.clock.advance(stack.clock.now() + 32 * DAY_MS)
+    assert.equal(await grants(account), 2)
+    const { rows } = await stack.database.pool.query(
+      `select count(*)::int as unread from processed_webhook_events where owner is null and settled_at is null`,
+    )
+    assert.deepEqual(rows, [{ unread: 0 }])
   })
 
   it('a sweep works through a backlog of any length, wakes each owner once, and waits for nobody', async () => {
