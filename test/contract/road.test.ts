@@ -39,6 +39,7 @@ describe('the contract with Stripe', function () {
     it('a test account of Stripe takes every call of our gateways', async () => {
       const steps = await walk('account', CONTRACT_STRIPE_KEY, undefined)
       assert.deepEqual(failed(steps), [])
+      assert.deepEqual(namesOf(steps), callsOfGateways(), 'every call is on the road')
     })
   }
 })

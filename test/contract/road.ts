@@ -102,6 +102,39 @@ export async function walk(
 ): Promise<Step[]> {
   const { stripe, requests } = noting(apiKey, url)
   const run = randomUUID().replaceAll('-', '').slice(0, 12)
+  const offers = await offersOf(run)
+  const made: Made = { customers: [], prices: [], products: Object.values(offers).map(productIdOf) }
+  try {
+    return await go(target, stripe, requests, run, offers, made, wait)
+  } finally {
+    if (target === 'account') await putAway(stripe, made)
+  }
+}
+
+/** What a walk has made and must put away. */
+interface Made {
+  customers: string[]
+  prices: string[]
+  products: string[]
+}
+
+/** Stripe deletes customers with their subscriptions; prices and products can only be archived. */
+async function putAway(stripe: Stripe, { customers, prices, products }: Made): Promise<void> {
+  for (const each of customers) await stripe.customers.del(each)
+  for (const each of prices) await stripe.prices.update(each, { active: false })
+  // one that was not made yet is none to put away
+  for (const each of products) await stripe.products.update(each, { active: false }).catch(() => undefined)
+}
+
+async function go(
+  target: Target,
+  stripe: Stripe,
+  requests: Step['requests'],
+  run: string,
+  { month, larger, pack }: Awaited<ReturnType<typeof offersOf>>,
+  made: Made,
+  wait: (ms: number) => Promise<unknown>,
+): Promise<Step[]> {
   const account = `acc_contract${run}`
   const [gateway, changes, collection] = [
     createGateway(stripe),
@@ -133,8 +166,6 @@ export async function walk(
     return target === 'mock' ? sample : await act()
   }
 
-  const { month, larger, pack } = await offersOf(run)
-  const made: string[] = []
   for (const offer of [month, larger, pack]) {
     await step('prices.createProduct', () => prices.createProduct(offer), undefined)
     const price = await step(
@@ -142,9 +173,9 @@ export async function walk(
       () => prices.createPrice(offer, productIdOf(offer)),
       undefined,
     )
-    made.push(price?.id ?? 'price_sample')
+    made.prices.push(price?.id ?? 'price_sample')
   }
-  const [monthly = '', dearer = '', packPrice = ''] = made
+  const [monthly = '', dearer = '', packPrice = ''] = made.prices
   await step('prices.products', () => prices.products([productIdOf(month)]), [])
   await step('prices.pricesByLookupKey', () => prices.pricesByLookupKey([month.lookupKey]), [])
   await step('prices.price', () => prices.price(monthly), undefined)
@@ -161,6 +192,7 @@ export async function walk(
     () => gateway.createCustomer(account, 1, person),
     'cus_sample',
   )
+  made.customers.push(customer)
   await step('gateway.hasCustomer', () => gateway.hasCustomer(customer), true)
   const method = await given(async () => {
     const { id } = await stripe.paymentMethods.attach('pm_card_visa', { customer })
@@ -289,29 +321,27 @@ export async function walk(
   )
   await step('events.ownerNow', () => events.ownerNow('invoice.paid', invoice), null)
   await take({ do: 'void', invoice }, unpaid)
-  const paused = await given(
-    async () => {
-      const { id: poor } = await stripe.customers.create({ name: `Contract ${run} without a card` })
-      const { id } = await stripe.subscriptions.create({
-        customer: poor,
-        items: [{ price: monthly }],
-        trial_end: Math.floor(Date.now() / 1_000) + 60,
-        trial_settings: { end_behavior: { missing_payment_method: 'pause' } },
-        ...flexible,
-      })
-      await wait(61_000)
-      for (let tries = 0; (await stripe.subscriptions.retrieve(id)).status !== 'paused'; tries += 1) {
-        if (tries === 60) throw new Error('the trial did not end')
-        await pause(1_000)
-      }
-      // what is resumed is paid by its invoice
-      const card = await stripe.paymentMethods.attach('pm_card_visa', { customer: poor })
-      await stripe.customers.update(poor, { invoice_settings: { default_payment_method: card.id } })
-      return { id, poor }
-    },
-    { id: 'sub_sample', poor: 'cus_sample' },
-  )
-  await take({ do: 'resume' }, paused.id)
+  const paused = await given(async () => {
+    const { id: poor } = await stripe.customers.create({ name: `Contract ${run} without a card` })
+    made.customers.push(poor)
+    const { id } = await stripe.subscriptions.create({
+      customer: poor,
+      items: [{ price: monthly }],
+      trial_end: Math.floor(Date.now() / 1_000) + 60,
+      trial_settings: { end_behavior: { missing_payment_method: 'pause' } },
+      ...flexible,
+    })
+    await wait(61_000)
+    for (let tries = 0; (await stripe.subscriptions.retrieve(id)).status !== 'paused'; tries += 1) {
+      if (tries === 60) throw new Error('the trial did not end')
+      await pause(1_000)
+    }
+    // what is resumed is paid by its invoice
+    const card = await stripe.paymentMethods.attach('pm_card_visa', { customer: poor })
+    await stripe.customers.update(poor, { invoice_settings: { default_payment_method: card.id } })
+    return id
+  }, 'sub_sample')
+  await take({ do: 'resume' }, paused)
 
   const since = new Date(Date.now() - 3_600_000).toISOString()
   await step('events.page', () => events.page(since, null), { events: [], next: undefined })
@@ -323,12 +353,6 @@ export async function walk(
   ] as const)
     await step('events.ownerNow', () => events.ownerNow(type, id), null)
 
-  if (target === 'account') {
-    for (const each of [customer, paused.poor]) await stripe.customers.del(each)
-    for (const each of made) await stripe.prices.update(each, { active: false })
-    for (const each of new Set([month, larger, pack].map(productIdOf)))
-      await stripe.products.update(each, { active: false })
-  }
   return steps
 }
 
