@@ -60,9 +60,12 @@ export function addStripeCommands(program: Command, { withPool, say, fail, strip
             {
               title: `events since ${from}`,
               task: async (_, task) => {
+                let shown = -1
                 for await (const at of compare(pool, stripe(), from, check === true, tally)) {
                   const percent = at === null ? 100 : percentDone(from, now, at)
-                  task.output = progress(percent, tally)
+                  // where there is no terminal, each is a line
+                  if (percent > shown) task.output = progress(percent, tally)
+                  shown = percent
                 }
                 task.title = `events since ${from} ${progress(100, tally)}`
               },

@@ -21,14 +21,16 @@ export interface Foreseen {
 /** When somebody last looked, or told, or is to: a workflow that looks once more finds all as it was. */
 const LOOKED = ['observed_at', 'signalled_at', 'next_attempt_at', 'wakes', 'delivered_at', 'failing_since']
 
-/**
- * Every row of every table, but for what goes on by itself: the runs of duties, and how far the telling of notices is.
- */
+/** What goes on by itself: runs of duties and how far they came, and how many calls went to Stripe. */
+const BY_ITSELF = ['duty_run', 'catch_up', 'circuit_breaker', 'stripe_bucket']
+
+/** Every row of every table, but for what goes on by itself, and how far the telling of notices is. */
 export async function dumpOf({ database: { owner } }: Stack): Promise<string[]> {
   const { rows: tables } = await owner.query<{ name: string }>(
     `select relname as name from pg_class
       where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
-        and relname <> 'duty_run' order by 1`,
+        and not relname = any($1) order by 1`,
+    [BY_ITSELF],
   )
   const dump: string[] = []
   for (const { name } of tables) {
