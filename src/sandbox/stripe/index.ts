@@ -132,6 +132,8 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
     origin: () => sandbox.url,
     advance: (ms) => (clock ? clock.advance(ms) : advanceAlone(ms)),
     refuse(ms) {
+      // the last one to ask decides when it opens: it listens once
+      clearTimeout(reopening)
       server.close()
       server.closeAllConnections()
       reopening = setTimeout(() => server.listen(sandbox.port, '127.0.0.1'), ms)

@@ -97,7 +97,9 @@ async function ask(
     const done = answer(world, keys, { ...asked, body, headers, origin: context.origin(), id }, now)
     if (met?.fault === 'timeout_after_commit') return 'none'
     if (met?.fault === 'truncated_after_commit') return { cut: done }
-    if (met?.fault === '500_after_commit' && done.status === 200) {
+    // what a key repeats was carried out before: Stripe does not change its mind about it
+    const anew = done.status === 200 && done.headers['idempotent-replayed'] === undefined
+    if (met?.fault === '500_after_commit' && anew) {
       const failed = failure(
         new StripeFault(500, { type: 'api_error', message: 'Sorry, something went wrong.' }),
         id,

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 // oxlint-disable-next-line import/no-named-as-default -- the named export is a type only under CommonJS
 import Stripe from 'stripe'
-import { bench, type Bench, client, closeAll, receiver, VERSION } from './world.ts'
+import { bench, type Bench, client, closeAll, receiver, subscribed, VERSION } from './world.ts'
 
 describe('stripe sandbox: the fault plane', () => {
   afterEach(closeAll)
@@ -87,6 +91,50 @@ describe('stripe sandbox: the fault plane', () => {
     await world.to('2026-01-16T10:00:01Z')
     await make(world)
     assert.equal(await customers(world), 2)
+  })
+
+  it('an answer that was kept before stays what it is', async () => {
+    const world = await start()
+    const { id } = await make(world)
+    await add(world, { fault: '500_after_commit', method: 'POST', count: 1 })
+    assert.equal((await make(world)).id, id)
+    assert.equal((await make(world)).id, id)
+  })
+
+  it('refused by several at once: it listens again when the last has had its time', async () => {
+    const world = await start()
+    await add(world, { fault: 'refused', method: 'POST', latency_ms: 50 })
+    // sent on one connection without waiting, so that both are read before it is cut
+    const { hostname, port } = new URL(world.sandbox.url)
+    const socket = net.connect(Number(port), hostname)
+    const one = `POST /v1/customers HTTP/1.1\r\nhost: a\r\nauthorization: Bearer sk_test_raw\r\ncontent-length: 0\r\n\r\n`
+    socket.on('error', () => {})
+    socket.write(one + one)
+    await new Promise((done) => socket.on('close', done))
+    const { body } = await eventually(() => world.control('DELETE', 'faults'))
+    assert.equal(body['ended'], 1)
+  })
+
+  it('rules outlive a restart, with what they were met already', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'stripe-faults-'))
+    try {
+      const file = join(folder, 'journal.jsonl')
+      const first = await bench('2026-01-15T10:00:00Z', { file })
+      await add(first, { fault: '503', method: 'POST', count: 3 })
+      await add(first, { fault: '500', method: 'POST', count: 1 })
+      await failure(make(first))
+      const before = (await first.control('GET', 'faults')).body
+      await first.close()
+      const second = await bench('2026-01-15T10:00:00Z', { file })
+      assert.deepEqual((await second.control('GET', 'faults')).body, before)
+      const met = []
+      for (let n = 0; n < 3; n += 1) met.push((await failure(make(second))).statusCode)
+      assert.deepEqual(met, [503, 503, 500])
+      await make(second)
+    } finally {
+      await closeAll()
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it('latency: the answer comes all the same', async () => {
@@ -176,6 +224,20 @@ describe('stripe sandbox: the fault plane', () => {
   it('old_version: the event says so', async () => {
     const { hook } = await told({ old_version: true })
     assert.equal(hook.got[0]?.event.api_version, '2024-06-20')
+  })
+
+  it('old_version: an invoice names its subscription as it did before basil; read again it does not', async () => {
+    const { world, hook } = await told({ old_version: { types: ['invoice.paid'], count: 1 } })
+    const { id } = await subscribed(world.stripe)
+    await world.sandbox.deliverDue()
+    const { event } = hook.got.at(-1) ?? assert.fail('no webhook')
+    const invoice = event.data.object as unknown as Record<string, unknown>
+    assert.deepEqual(
+      [event.type, event.api_version, invoice['subscription'], invoice['parent'], invoice['paid']],
+      ['invoice.paid', '2024-06-20', id, undefined, true],
+    )
+    const again = await world.stripe.invoices.retrieve(String(invoice['id']))
+    assert.equal(again.parent?.subscription_details?.subscription, id)
   })
 
   it('a rolled secret: signed with both until the old one ends', async () => {

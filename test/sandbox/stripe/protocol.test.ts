@@ -125,6 +125,14 @@ describe('stripe sandbox: the protocol', () => {
     assert.notEqual((await stripe.products.create({ name: 'P' }, { idempotencyKey: 'v' })).id, made.id)
   })
 
+  it('repeats no answer to a DELETE: a key has no effect there', async () => {
+    const { stripe } = await bench(start)
+    const customer = await stripe.customers.create({})
+    await stripe.customers.del(customer.id, {}, { idempotencyKey: 'gone' })
+    const error = await fails(stripe.customers.del(customer.id, {}, { idempotencyKey: 'gone' }))
+    assert.deepEqual([error.statusCode, error.code], [404, 'resource_missing'])
+  })
+
   it('turns away a second request while the first with its key is in flight', async () => {
     const { stripe, sandbox } = await bench(start)
     const request = http.request(`${sandbox.url}/v1/customers`, {

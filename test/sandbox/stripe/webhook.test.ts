@@ -143,4 +143,55 @@ describe('stripe sandbox: webhooks', () => {
     assert.deepEqual(hook.got[2]?.event.data.object, hook.got[0]?.event.data.object)
     assert.equal((await control('POST', 'webhooks/resend', { event: 'evt_nope' })).status, 400)
   })
+
+  it('has sixteen endpoints at most, shows a secret once, and tells none that is disabled or gone', async () => {
+    const { stripe, hook, sandbox, to } = await listening()
+    const [{ id }] = (await stripe.webhookEndpoints.list()).data as [Stripe.WebhookEndpoint]
+    assert.equal((await stripe.webhookEndpoints.retrieve(id)).secret, undefined)
+    const more = () => stripe.webhookEndpoints.create({ url: hook.url, enabled_events: ['charge.failed'] })
+    for (let n = 1; n < 16; n += 1) await more()
+    await assert.rejects(more(), /maximum of 16/)
+    // one that waits for its next attempt is not tried any more
+    hook.answer = () => 500
+    await stripe.customers.create({})
+    await sandbox.deliverDue()
+    await stripe.webhookEndpoints.update(id, { disabled: true })
+    await stripe.customers.create({})
+    await to('2027-01-01T00:01:00Z')
+    hook.answer = () => 200
+    await stripe.webhookEndpoints.update(id, { disabled: false, enabled_events: ['product.created'] })
+    await to('2027-01-02T00:00:00Z')
+    assert.equal(hook.got.length, 1)
+    await stripe.customers.create({})
+    await stripe.products.create({ name: 'P' })
+    await sandbox.deliverDue()
+    assert.equal(hook.got.length, 2)
+    await stripe.webhookEndpoints.del(id)
+    await stripe.products.create({ name: 'Q' })
+    await sandbox.deliverDue()
+    assert.equal(hook.got.length, 2)
+    await more()
+  })
+
+  it('lists events of thirty days, by at most twenty types, by time, oldest after one that is known', async () => {
+    const { stripe, to } = await listening()
+    await stripe.customers.create({})
+    await to('2027-01-02T00:00:00Z')
+    await stripe.products.create({ name: 'P' })
+    await stripe.customers.create({})
+    const listed = async (query: Stripe.EventListParams) =>
+      (await stripe.events.list(query)).data.map((event) => event.type)
+    assert.deepEqual(await listed({ types: ['product.*'] as string[] }), ['product.created'])
+    assert.deepEqual(await listed({ created: { lt: Date.parse('2027-01-02T00:00:00Z') / 1000 } }), [
+      'customer.created',
+    ])
+    await assert.rejects(listed({ types: Array.from({ length: 21 }, () => 'product.created') }), /up to 20/)
+    const oldest = (await stripe.events.list()).data.at(-1)?.id ?? ''
+    assert.deepEqual(await listed({ ending_before: oldest, limit: 1 }), ['product.created'])
+    // what is too old is not shown even before it is swept, once a day
+    await to('2027-01-30T23:00:00Z')
+    await to('2027-01-31T00:00:01Z')
+    assert.deepEqual(await listed({}), ['customer.created', 'product.created'])
+    await assert.rejects(stripe.events.retrieve(oldest), /No such event/)
+  })
 })
