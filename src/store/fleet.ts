@@ -31,15 +31,15 @@ export async function readFleet(database: Queryable): Promise<Fleet> {
      inbox as (
        select count(*) as many, min(received_at) as oldest from processed_webhook_events
         where settled_at is null and parked_at is null
-     ), command as (
+     ), waiting as (
        select count(*) as many, min(created_at) as oldest from command where state = 'pending' and owner is not null
-     ), delivery as (
+     ), untold as (
        select count(*) as many, min(asked_at) as oldest from notice_delivery where state = 'pending'
-     ), duty as (
+     ), known as (
        -- each name by one step through the index
        select min(duty) as name from duty_run
        union all
-       select (select min(duty) from duty_run where duty > duty.name) from duty where name is not null
+       select (select min(duty) from duty_run where duty > known.name) from known where name is not null
      )
      select inbox.many::int as "inboxBacklog", coalesce(extract(epoch from now.at - inbox.oldest), 0)::float8 as "inboxOldest",
             (select count(*)::int from processed_webhook_events
@@ -48,14 +48,14 @@ export async function readFleet(database: Queryable): Promise<Fleet> {
               (select kind, count(*) as many from alert where resolved_at is null group by kind) open) as alerts,
             (select coalesce(json_object_agg(duty, age), '{}') from
               (select name as duty, extract(epoch from (select at from now) - finished_at) as age
-                 from duty cross join lateral (select finished_at from duty_run where duty_run.duty = duty.name
+                 from known cross join lateral (select finished_at from duty_run where duty_run.duty = known.name
                    and finished_at is not null order by started_at desc limit 1) last) run) as "dutyAges",
-            command.many::int as "commandsPending",
-            coalesce(extract(epoch from now.at - command.oldest), 0)::float8 as "commandsOldest",
-            delivery.many::int as "deliveriesPending",
-            coalesce(extract(epoch from now.at - delivery.oldest), 0)::float8 as "deliveriesOldest",
+            waiting.many::int as "commandsPending",
+            coalesce(extract(epoch from now.at - waiting.oldest), 0)::float8 as "commandsOldest",
+            untold.many::int as "deliveriesPending",
+            coalesce(extract(epoch from now.at - untold.oldest), 0)::float8 as "deliveriesOldest",
             (select count(*)::int from notice_delivery where state = 'in_doubt') as "deliveriesInDoubt"
-       from now, inbox, command, delivery`,
+       from now, inbox, waiting, untold`,
   )
   return { breaker, ...(rows[0] as Omit<Fleet, 'breaker'>) }
 }
