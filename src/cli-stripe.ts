@@ -6,6 +6,7 @@ import { businessNow } from './clock.ts'
 import type { Instant } from './domain/calendar.ts'
 import { LISTED_DAYS, percentDone, sinceOf } from './domain/catch-up.ts'
 import { readBreaker } from './store/breaker.ts'
+import { waitingBuckets } from './store/stripe-bucket.ts'
 import { missingOf, storeMissing } from './store/catch-up.ts'
 import type { Pool } from './store/connect.ts'
 import type { EventGateway } from './stripe/event-list.ts'
@@ -34,6 +35,8 @@ export function addStripeCommands(program: Command, { withPool, say, fail, strip
         if (retryAt !== null)
           say(`${state === 'open' ? 'next probe' : 'probe until'}  ${retryAt.toISOString()}`)
         if (lastReason !== null) say(`last outage  ${lastReason}`)
+        for (const bucket of await waitingBuckets(pool))
+          say(`rate limit  ${bucket.name} is used up for ${bucket.waitMs} ms more`)
       }),
     )
   command

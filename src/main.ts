@@ -117,6 +117,14 @@ export async function startWorker({
     await registerAttributes(client, config.temporalNamespace)
     const reach = { client, taskQueue: config.taskQueue }
     const subscriptions = createSubscriptionActivities({ pool, gateway, collection, reach })
+    // before there is a worker that would have to be stopped if the port is taken
+    const told =
+      config.metricsPort === undefined
+        ? undefined
+        : await serveMetrics(() => metrics.render(() => readFleet(pool)), {
+            port: config.metricsPort,
+            host: config.production ? '0.0.0.0' : '127.0.0.1',
+          })
     const worker = await Worker.create({
       connection,
       namespace: config.temporalNamespace,
@@ -146,13 +154,6 @@ export async function startWorker({
     })
     const running = worker.run()
     await ensureSchedules(client, config.taskQueue)
-    const told =
-      config.metricsPort === undefined
-        ? undefined
-        : await serveMetrics(() => metrics.render(() => readFleet(pool)), {
-            port: config.metricsPort,
-            host: config.production ? '0.0.0.0' : '127.0.0.1',
-          })
     log.info({ taskQueue: config.taskQueue }, 'worker is running')
     return {
       address: config.taskQueue,

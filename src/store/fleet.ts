@@ -23,18 +23,23 @@ export interface Fleet {
   deliveriesInDoubt: number
 }
 
-/** One round trip and the breaker's row; every count has an index. */
+/** One round trip and the breaker's row; every count and age has an index. */
 export async function readFleet(database: Queryable): Promise<Fleet> {
   const breaker = await readBreaker(database)
   const { rows } = await database.query<Omit<Fleet, 'breaker'>>(
-    `with now as (select clock_timestamp() as at),
+    `with recursive now as (select clock_timestamp() as at),
      inbox as (
        select count(*) as many, min(received_at) as oldest from processed_webhook_events
         where settled_at is null and parked_at is null
-     ), command as (
-       select count(*) as many, min(created_at) as oldest from command where state = 'pending'
-     ), delivery as (
+     ), waiting as (
+       select count(*) as many, min(created_at) as oldest from command where state = 'pending' and owner is not null
+     ), untold as (
        select count(*) as many, min(asked_at) as oldest from notice_delivery where state = 'pending'
+     ), known as (
+       -- each name by one step through the index
+       select min(duty) as name from duty_run
+       union all
+       select (select min(duty) from duty_run where duty > known.name) from known where name is not null
      )
      select inbox.many::int as "inboxBacklog", coalesce(extract(epoch from now.at - inbox.oldest), 0)::float8 as "inboxOldest",
             (select count(*)::int from processed_webhook_events
@@ -42,14 +47,15 @@ export async function readFleet(database: Queryable): Promise<Fleet> {
             (select coalesce(json_object_agg(kind, many), '{}') from
               (select kind, count(*) as many from alert where resolved_at is null group by kind) open) as alerts,
             (select coalesce(json_object_agg(duty, age), '{}') from
-              (select duty, extract(epoch from (select at from now) - max(finished_at)) as age from duty_run
-                where finished_at is not null group by duty) run) as "dutyAges",
-            command.many::int as "commandsPending",
-            coalesce(extract(epoch from now.at - command.oldest), 0)::float8 as "commandsOldest",
-            delivery.many::int as "deliveriesPending",
-            coalesce(extract(epoch from now.at - delivery.oldest), 0)::float8 as "deliveriesOldest",
+              (select name as duty, extract(epoch from (select at from now) - finished_at) as age
+                 from known cross join lateral (select finished_at from duty_run where duty_run.duty = known.name
+                   and finished_at is not null order by started_at desc limit 1) last) run) as "dutyAges",
+            waiting.many::int as "commandsPending",
+            coalesce(extract(epoch from now.at - waiting.oldest), 0)::float8 as "commandsOldest",
+            untold.many::int as "deliveriesPending",
+            coalesce(extract(epoch from now.at - untold.oldest), 0)::float8 as "deliveriesOldest",
             (select count(*)::int from notice_delivery where state = 'in_doubt') as "deliveriesInDoubt"
-       from now, inbox, command, delivery`,
+       from now, inbox, waiting, untold`,
   )
   return { breaker, ...(rows[0] as Omit<Fleet, 'breaker'>) }
 }

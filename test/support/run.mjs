@@ -24,7 +24,13 @@ const files = readdirSync('test', { recursive: true })
   .map((name) => `test/${name}`)
   .sort(slowestFirst)
 const shards = Array.from({ length: Math.max(1, Math.min(availableParallelism(), 4)) }, () => [])
-for (const [index, file] of files.entries()) shards[index % shards.length].push(file)
+const loads = shards.map(() => 0)
+for (const file of files) {
+  // to whoever has least to do so far
+  const least = loads.indexOf(Math.min(...loads))
+  shards[least].push(file)
+  loads[least] += weightOf(file)
+}
 
 const results = await Promise.all(shards.filter((shard) => shard.length > 0).map(run))
 const sum = (what) => results.reduce((total, result) => total + result[what], 0)
