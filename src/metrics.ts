@@ -35,6 +35,8 @@ export function createMetrics(): Metrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   })
+  /** Found once: looking for them by their labels costs more than counting. */
+  const lines = new Map<string, ReturnType<typeof requests.labels>>()
   const calls = new Histogram({
     name: 'perennial_stripe_call_duration_seconds',
     help: 'Calls to Stripe that were sent, by endpoint and outcome: answered, refused, rate_limited, outage',
@@ -119,7 +121,12 @@ export function createMetrics(): Metrics {
       )
       return texts.join('\n')
     },
-    request: ({ method, route, status, seconds }) => requests.observe({ method, route, status }, seconds),
+    request({ method, route, status, seconds }) {
+      const key = `${method} ${route} ${status}`
+      let line = lines.get(key)
+      if (line === undefined) lines.set(key, (line = requests.labels({ method, route, status })))
+      line.observe(seconds)
+    },
     stripeCall({ endpoint, outcome, seconds }) {
       if (outcome === 'unavailable' || outcome === 'busy') held.inc({ endpoint, outcome })
       else calls.observe({ endpoint, outcome }, seconds)

@@ -22,6 +22,9 @@ export function connect(url: string, max = 8): Pool {
     max,
     application_name: 'perennial',
     connectionTimeoutMillis: 10_000,
+    // a new connection plans the ledger's functions anew, which costs its first spend some 40 ms
+    idleTimeoutMillis: 300_000,
+    keepAlive: true,
     statement_timeout: 15_000,
     lock_timeout: 10_000,
     idle_in_transaction_session_timeout: 20_000,
