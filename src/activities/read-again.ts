@@ -3,8 +3,8 @@
  * as it is now, in our version, to know whose it is; from then on they are like any other.
  */
 import type { Pool } from '../store/connect.ts'
-import { park } from '../store/inbox.ts'
-import { dueUnread, giveOwner, type UnreadEvent } from '../store/unread.ts'
+import { park, type TakenEvent } from '../store/inbox.ts'
+import { dueUnread, giveOwner } from '../store/unread.ts'
 import type { EventGateway } from '../stripe/event-list.ts'
 import { refusalOf } from './translate.ts'
 
@@ -25,7 +25,7 @@ export async function readAgain(
     const due = await dueUnread(pool, before, PAGE)
     if (due.length === 0) return read
     // a type is read in one way, so the type belongs to what is read
-    const about = new Map<string, UnreadEvent[]>()
+    const about = new Map<string, TakenEvent[]>()
     for (const event of due) {
       const key = `${event.type} ${event.objectId}`
       about.set(key, [...(about.get(key) ?? []), event])

@@ -97,16 +97,30 @@ export interface DueEvent {
   owner: string
 }
 
+/** An event that something is to be done about. */
+export interface TakenEvent {
+  eventId: string
+  type: string
+  objectId: string | null
+  owner: string | null
+}
+
 /**
- * Takes events whose owner is to be woken (again), oldest due first, and puts each off: 2 s, 4 s, … up to an hour.
- * Two sweepers never take the same event.
- * @param before machine time: those that were put off since are left alone; by default, now
+ * Takes events that are due, oldest due first, and puts each off: 2 s, 4 s, … up to an hour. Two who take at once never
+ * take the same event.
+ * @param whose a condition that one of the partial indexes has
+ * @param before machine time: those that were put off since are left alone; undefined: now
  */
-export async function dueEvents(database: Queryable, limit: number, before?: string): Promise<DueEvent[]> {
-  const { rows } = await database.query<{ event_id: string; type: string; owner: string }>(
+export async function takeDue(
+  database: Queryable,
+  whose: 'owner is null' | 'owner is not null',
+  limit: number,
+  before: string | undefined,
+): Promise<TakenEvent[]> {
+  const { rows } = await database.query<TakenEvent>(
     `with due as (
        select event_id from processed_webhook_events
-        where settled_at is null and parked_at is null and owner is not null
+        where settled_at is null and parked_at is null and ${whose}
           and next_attempt_at <= coalesce($2::timestamptz, clock_timestamp())
         order by next_attempt_at, event_id limit $1 for update skip locked
      )
@@ -115,10 +129,16 @@ export async function dueEvents(database: Queryable, limit: number, before?: str
             next_attempt_at = clock_timestamp()
               + least(interval '1 hour', interval '2 seconds' * power(2, least(e.wakes, 20)))
        from due where e.event_id = due.event_id
-     returning e.event_id, e.type, e.owner`,
+     returning e.event_id as "eventId", e.type, e.object_id as "objectId", e.owner`,
     [limit, before],
   )
-  return rows.map((row) => ({ eventId: row.event_id, type: row.type, owner: row.owner }))
+  return rows
+}
+
+/** Takes events whose owner is to be woken (again); `takeDue` says how. */
+export async function dueEvents(database: Queryable, limit: number, before?: string): Promise<DueEvent[]> {
+  const taken = await takeDue(database, 'owner is not null', limit, before)
+  return taken.map(({ eventId, type, owner }) => ({ eventId, type, owner: owner ?? '' }))
 }
 
 /**
