@@ -1,6 +1,6 @@
 /**
- * `npm test`: every test file, in as many mocha processes as there are processors, each with a Postgres and a Temporal
- * server of its own. Most tests wait for something that happens elsewhere, so one process would leave the rest idle.
+ * `npm test`: every test file, in one mocha process more than there are processors, each with a Postgres and a Temporal
+ * server of its own. Most tests wait for something that happens elsewhere, so fewer would leave the machine idle.
  * Arguments are mocha's: `npm test -- --grep refund`. Its last line, which scripts read, is `N passed, N failed`.
  */
 import { spawn } from 'node:child_process'
@@ -23,7 +23,7 @@ const files = readdirSync('test', { recursive: true })
   .filter((name) => name.endsWith('.test.ts'))
   .map((name) => `test/${name}`)
   .sort(slowestFirst)
-const shards = Array.from({ length: Math.max(1, Math.min(availableParallelism(), 4)) }, () => [])
+const shards = Array.from({ length: Math.min(availableParallelism() + 1, 4) }, () => [])
 const loads = shards.map(() => 0)
 for (const file of files) {
   // to whoever has least to do so far

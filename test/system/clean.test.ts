@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { workflowId } from '../../src/domain/id.ts'
 import { RETENTION_DAYS } from '../../src/store/retention.ts'
+import { runDuty } from '../../src/workflows/owner.ts'
 import { eventually, type Stack, startStack } from '../support/stack.ts'
 
 describe('the duty that forgets', function () {
@@ -13,6 +13,10 @@ describe('the duty that forgets', function () {
 
   it('runs by its schedule, takes more than a batch, records what it took, and leaves what is pending', async () => {
     const { owner, pool } = stack.database
+    await eventually('the run that a worker’s start begins', async () => {
+      const over = `select from duty_run where duty = 'clean' and finished_at is not null`
+      return (await pool.query(over)).rowCount === 1
+    })
     await owner.query(
       `insert into command (id, scope, operation, key, request_hash, input, state, created_at, finished_at)
        select 'cmd_' || n, 'accounts', 'create', 'k' || n, 'h', '{}',
@@ -24,12 +28,14 @@ describe('the duty that forgets', function () {
     await owner.query(
       `insert into duty_run (duty, started_at) values ('long-ago', now() - interval '1 year')`,
     )
-    await stack.temporal.schedule.getHandle(workflowId.duty('clean', stack.config.taskQueue)).trigger()
     const run = await eventually('the run that took them', async () => {
       const { rows } = await pool.query(
         `select result from duty_run where duty = 'clean' and finished_at is not null
           and (result ->> 'commands')::int > 0`,
       )
+      // more than once: one that is asked for before the workflow of the run before has ended is left out
+      if (rows[0] === undefined)
+        await runDuty({ client: stack.temporal, taskQueue: stack.config.taskQueue }, 'clean')
       return rows[0]
     })
     assert.deepEqual(run, { result: { commands: 450, duty_runs: 1, stripe_calls: 0, notices: 0 } })
