@@ -23,19 +23,20 @@ export async function startCutProxy(url: string): Promise<CutProxy> {
   let armed: string | undefined
   let needed: string | undefined
   let onHeld: (() => void) | undefined
+  /** connections that have said what is needed since the moment was chosen */
+  let said = new Set<Socket>()
   const sockets = new Set<Socket>()
   const server = createServer((client) => {
     const upstream = dial(Number(target.port), target.hostname)
     let cutting = false
-    let said = false
     sockets.add(client).add(upstream)
     const end = () => {
       client.destroy()
       upstream.destroy()
     }
     client.on('data', (chunk) => {
-      said ||= needed === undefined || chunk.includes(needed)
-      if (armed !== undefined && said && chunk.includes(armed)) {
+      if (needed === undefined || chunk.includes(needed)) said.add(client)
+      if (armed !== undefined && said.has(client) && chunk.includes(armed)) {
         armed = undefined
         cutting = true
       }
@@ -58,11 +59,13 @@ export async function startCutProxy(url: string): Promise<CutProxy> {
     cutAfter(text) {
       armed = text
       needed = undefined
+      said = new Set()
       onHeld = undefined
     },
     holdAfter(text, before) {
       armed = text
       needed = before
+      said = new Set()
       return new Promise((resolve) => {
         onHeld = resolve
       })
