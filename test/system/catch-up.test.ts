@@ -174,6 +174,11 @@ describe('what no webhook told', function () {
           .includes('"sweep"')
       }).length
     }
+    // one that was asked for before, and takes a part of them
+    await eventually('no sweep is under way', async () => {
+      const schedule = stack.temporal.schedule.getHandle(workflowId.duty('sweep', stack.config.taskQueue))
+      return (await schedule.describe()).info.runningActions.length === 0
+    })
     const before = await swept()
     const insert = () =>
       stack.database.owner.query(
