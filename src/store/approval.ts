@@ -67,10 +67,7 @@ export interface Asked {
  * Asks for an approval inside the caller's transaction, once per key: whoever asks for the same again gets the first,
  * unless it has expired. After the commit, wake `workflowId.approval(id)`; if nobody does, the adopt duty starts it.
  */
-export async function requestApproval(
-  client: Client,
-  request: ApprovalRequest,
-): Promise<Asked> {
+export async function requestApproval(client: Client, request: ApprovalRequest): Promise<Asked> {
   const { kind, account, plan, key, requestedBy, reasonCode, metadata = {} } = request
   const hash = planHash(request)
   await client.query(
@@ -125,10 +122,7 @@ async function standing(client: Client, key: string, hash: string) {
     plan_hash: string
     state: ApprovalState
     expires_at: Date
-  }>(
-    `select id, plan_hash, state, expires_at from approval where key = $1 and state <> 'expired'`,
-    [key],
-  )
+  }>(`select id, plan_hash, state, expires_at from approval where key = $1 and state <> 'expired'`, [key])
   const [row] = rows
   if (row === undefined) throw new Error('an approval is neither new nor there')
   const { id, state } = row

@@ -130,9 +130,6 @@ export async function mirrorBefore(database: Queryable, id: string): Promise<Mir
 
 /** Whether it is the account's plan or a second one beside it; undefined before the first pass. */
 export async function roleOf(database: Queryable, id: string): Promise<Role | undefined> {
-  const { rows } = await database.query<{ role: Role }>(
-    'select role from subscription where id = $1',
-    [id],
-  )
+  const { rows } = await database.query<{ role: Role }>('select role from subscription where id = $1', [id])
   return rows[0]?.role
 }

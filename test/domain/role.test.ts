@@ -33,7 +33,9 @@ describe('the role of a subscription', () => {
       const ended = decideRole({ ...mirror, id: 'sub_a', status }, [a, b, c])
       assert.deepEqual([ended.role, ended.orphans], ['primary', ['sub_b', 'sub_c']])
       // the same again, until each of them has looked
-      assert.deepEqual(decideRole({ ...mirror, id: 'sub_a', status }, [{ ...a, status }, b]).orphans, ['sub_b'])
+      assert.deepEqual(decideRole({ ...mirror, id: 'sub_a', status }, [{ ...a, status }, b]).orphans, [
+        'sub_b',
+      ])
       assert.equal(decideRole({ ...mirror, status }, [a, b]).role, 'duplicate')
       assert.deepEqual(decideRole({ ...mirror, status }, [a, b, c]).orphans, [])
     })

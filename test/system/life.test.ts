@@ -199,7 +199,9 @@ describeBoth('the life of a subscription, by the sandbox’s clock', function (a
         const { status } = await stack.temporal.workflow.getHandle(`checkout/${order}`).describe()
         return status.name === 'COMPLETED'
       })
-      const { rows } = await stack.database.pool.query('select deadline_at from checkout where id = $1', [order])
+      const { rows } = await stack.database.pool.query('select deadline_at from checkout where id = $1', [
+        order,
+      ])
       assert.deepEqual(rows, [{ deadline_at: null }])
       assert.equal((await another()).status, 201)
     })

@@ -293,7 +293,9 @@ describe('automatic top-up', function () {
     const [order] = rows
     assert.deepEqual([order?.state, order?.deadline_at], ['abandoned', null])
     await eventually('its workflow is over', async () => {
-      const { status } = await stack.temporal.workflow.getHandle(workflowId.checkout(order?.id ?? '')).describe()
+      const { status } = await stack.temporal.workflow
+        .getHandle(workflowId.checkout(order?.id ?? ''))
+        .describe()
       return status.name === 'COMPLETED'
     })
     assert.equal((await read(account)).enabled, true)
