@@ -11,6 +11,7 @@ import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-fac
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import type { Pool } from '../store/connect.ts'
+import { roleOf } from '../store/mirror.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { PreviewInput } from '../workflows/message.ts'
 import { decideFrom, type Stepped } from './change.ts'
@@ -85,7 +86,9 @@ export const foreseeCancel = (deps: Seer, { subject }: PreviewInput) =>
   foresee(deps, subject, (found) => ({ decision: decideStripeCancel(found) }))
 /** What a resume command would do. */
 export const foreseeResume = (deps: Seer, { subject }: PreviewInput) =>
-  foresee(deps, subject, (found) => ({ decision: decideResume(found) }))
+  foresee(deps, subject, async (found) => ({
+    decision: decideResume(found, await roleOf(deps.pool, subject)),
+  }))
 /** What the withdrawal of a pending change would do. */
 export const foreseeWithdrawal = (deps: Seer, { subject }: PreviewInput) =>
   foresee(deps, subject, (found) => ({ decision: decideWithdrawal(found) }))
