@@ -110,6 +110,8 @@ export const stripeKey = {
   mend: (object: string, field: 'active' | 'name' | 'lookup_key') => `perennial:mend:${object}:${field}`,
   /** One step of a command that changes a subscription. */
   step: (step: string, command: string) => `perennial:${step}:${command}`,
+  /** A schedule that has nothing more to do, released. */
+  letGo: (schedule: string) => `perennial:let_go:${schedule}`,
   /** The hosted page of an order, closed. */
   expire: (session: string) => `perennial:expire:${session}`,
   /** One attempt of an automatic top-up, as they are counted here before Stripe is asked. */

@@ -26,9 +26,9 @@ function afterStep(before: SubscriptionFacts, step: SubscriptionStep, at: Instan
     case 'resume':
       return { ...before, status: 'active' }
     case 'void':
-      return { ...before, pending: null }
+      return { ...before, pending: ofState(before, 'scheduled') }
     case 'release':
-      return { ...before, schedule: null, pending: null }
+      return { ...before, schedule: null, pending: ofState(before, 'awaiting_payment') }
     case 'change': {
       const { priceId, quantity, startsAnew } = step
       // Stripe counts whole seconds
@@ -51,4 +51,9 @@ function afterStep(before: SubscriptionFacts, step: SubscriptionStep, at: Instan
       return { ...before, schedule: cause, pending }
     }
   }
+}
+
+/** What is pending, if it waits for that. */
+function ofState({ pending }: SubscriptionFacts, state: PendingFacts['state']): PendingFacts | null {
+  return pending?.state === state ? pending : null
 }

@@ -31,6 +31,7 @@ export function subscriptionFacts(subscription: Stripe.Subscription): StripeSubs
     item: item?.id ?? null,
     pending: pendingOf(subscription),
     schedule: idOf(subscription.schedule),
+    spent: spentOf(subscription),
   }
 }
 
@@ -56,20 +57,33 @@ function pendingOf(subscription: Stripe.Subscription): PendingFacts | null {
       cause: idOf(subscription.latest_invoice) ?? subscription.id,
     }
   }
-  if (schedule === null || typeof schedule === 'string' || schedule.status !== 'active') return null
-  const now = schedule.current_phase?.end_date ?? 0
-  const next = schedule.phases.find((phase) => phase.start_date >= now)
+  const next = nextPhase(schedule)
   const [item] = next?.items ?? []
   const priceId = idOf(item?.price)
-  if (next === undefined || priceId === null) return null
+  if (schedule === null || next === undefined || priceId === null) return null
   return {
     state: 'scheduled',
     priceId,
     quantity: item?.quantity ?? 1,
     effectiveAt: instant(next.start_date),
     expiresAt: null,
-    cause: schedule.id,
+    cause: idOf(schedule) ?? '',
   }
+}
+
+/** What a schedule is to do next. It says so only when it was expanded. */
+function nextPhase(schedule: Stripe.Subscription['schedule']): Stripe.SubscriptionSchedule.Phase | undefined {
+  if (schedule === null || typeof schedule === 'string' || schedule.status !== 'active') return undefined
+  const now = schedule.current_phase?.end_date ?? 0
+  return schedule.phases.find((phase) => phase.start_date >= now)
+}
+
+/** A schedule of ours that has done what it was made for: at its end it would let go, which may be a year from now. */
+function spentOf({ schedule }: Stripe.Subscription): string | null {
+  if (schedule === null || typeof schedule === 'string' || schedule.status !== 'active') return null
+  const isOurs = schedule.metadata?.[METADATA.command] !== undefined
+  const isSpent = schedule.end_behavior === 'release' && nextPhase(schedule) === undefined
+  return isOurs && isSpent ? schedule.id : null
 }
 
 export function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]): InvoiceFacts {
