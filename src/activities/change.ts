@@ -9,6 +9,7 @@ import {
   NOT_FOUND,
 } from '../domain/change.ts'
 import { type Decision, effectsOf, refusalOutcome, refused } from '../domain/effect.ts'
+import { Refusal } from '../domain/error.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { Interval, PriceTerms } from '../domain/plan.ts'
 import { decideResume } from '../domain/resume.ts'
@@ -64,10 +65,10 @@ export function createChangeActivities(deps: ChangeDeps) {
     try {
       for (const step of decision.steps) await changes.take(subscription, step, command)
     } catch (error) {
-      const result = refusalOf(error)
-      if (result === undefined) throw error
+      const refusal = refusedBy(error)
+      if (refusal === undefined) throw error
       await giveBack(subscription, command)
-      return await finishCommand(pool, command, { state: 'refused', statusCode: 502, result })
+      return await finishCommand(pool, command, refusal)
     }
     const after = await gateway.subscription(subscription)
     if (after === undefined) return await finishCommand(pool, command, refusalOutcome(NOT_FOUND))
@@ -130,6 +131,13 @@ export function createChangeActivities(deps: ChangeDeps) {
         },
       ),
   })
+}
+
+/** What a step was refused with; undefined: it may pass. */
+function refusedBy(error: unknown): CommandAnswer | undefined {
+  if (error instanceof Refusal) return refusalOutcome(refused(409, error.code, error.message))
+  const result = refusalOf(error)
+  return result && { state: 'refused', statusCode: 502, result }
 }
 
 function done(result: Record<string, unknown>): CommandAnswer {

@@ -147,6 +147,11 @@ export const productId = {
   pack: (pack: string) => `prod_perennial_pack_${pack}`,
 } as const
 
+/** Whether a product is a plan of ours. */
+export function isPlanProduct(product: string): boolean {
+  return product.startsWith(productId.plan(''))
+}
+
 /** Ids of workflows: paste them into the Temporal UI. A subscription's is Stripe's own, a free plan's is ours. */
 export const workflowId = {
   subscription: (subscription: string) => subscription,

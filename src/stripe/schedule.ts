@@ -1,5 +1,6 @@
 /** Schedules that change a subscription at the end of its period: made once, set, read again, and let go of. */
 import Stripe from 'stripe'
+import { Refusal } from '../domain/error.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
 import type { Calls } from './call.ts'
@@ -9,7 +10,10 @@ import { holds, itemsOf, restated } from './schedule-phase.ts'
 type Step = Extract<SubscriptionStep, { do: 'schedule' }>
 type Phase = Stripe.SubscriptionScheduleUpdateParams.Phase
 
-/** Has a subscription change by the schedule that it has, or by a new one. Nothing else of it changes. */
+/**
+ * Has a subscription change by the schedule that it has, or by a new one. Nothing else of it changes.
+ * @throws Refusal `change_overtaken` when somebody else set the schedule at the same moment
+ */
 export async function setSchedule(
   stripe: Stripe,
   calls: Calls,
@@ -47,7 +51,8 @@ export async function setSchedule(
     instant(next?.start_date) !== step.at ||
     ![now, next].every((phase, index) => holds(phase, phases[index] ?? { items: [] }))
   ) {
-    throw new Error(`the schedule ${id} does not hold the change that it was told`)
+    // asked for once more under its key, Stripe would repeat its answer and change nothing
+    throw new Refusal('change_overtaken', `the schedule ${id} does not hold the change that it was told`)
   }
 }
 
