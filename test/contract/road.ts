@@ -222,6 +222,7 @@ async function go(
   await step('payments.chargeOf', () => payments.chargeOf({ customer, attempt, startedAt }), null)
   await step('payments.chargeNamed', () => payments.chargeNamed(intent, attempt), null)
   await step('collection.waitsForCustomer', () => collection.waitsForCustomer(intent), false)
+  await step('purchases.pageOfPayment', () => purchases.pageOfPayment(intent), undefined)
   await step('purchases.packPayment', () => purchases.packPayment(intent, `ord_${run}`), undefined)
 
   const page = {
