@@ -81,7 +81,18 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   const mirror = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
   const { added: entitlements, cuts } = months
   const notices = noticesOf(seen, mirror, grants)
-  return { payments, entitlements, grants, settlements, cuts, notices, mirror, over: deadline === null }
+  const seenOwed = seen.owed === undefined ? {} : { owed: seen.owed }
+  return {
+    payments,
+    entitlements,
+    grants,
+    settlements,
+    cuts,
+    notices,
+    mirror,
+    ...seenOwed,
+    over: deadline === null,
+  }
 }
 
 /** Paid invoices as they were paid: what was given back before a payment is made good by it. */
