@@ -21,7 +21,9 @@ describe('what an account owes for what was given back', () => {
   const owed = async (subscription = 'sub_none') => await settlementsOf(database.pool, account, subscription)
   const settle = async (subscription: string, invoice: string, credits: string) => {
     const settlement = { key: `proration:${invoice}:price_m`, invoice, owed: credits }
-    await transaction(database.pool, (client) => writeSettlements(client, account, subscription, [settlement]))
+    await transaction(database.pool, (client) =>
+      writeSettlements(client, account, subscription, [settlement]),
+    )
   }
   const apply = async (plan: SubscriptionPlan) => {
     const unused = {} as never
@@ -83,17 +85,23 @@ describe('what an account owes for what was given back', () => {
     await settle(`sub_a_${account}`, `in_1_${account}`, '30')
     await settle(`sub_b_${account}`, `in_2_${account}`, '2.5')
     const other = await openAccount(database)
-    assert.deepEqual(await settlementsOf(database.pool, other, `sub_a_${account}`), { settled: [], owed: '0' })
+    assert.deepEqual(await settlementsOf(database.pool, other, `sub_a_${account}`), {
+      settled: [],
+      owed: '0',
+    })
     const { settled, owed: credits } = await owed(`sub_b_${account}`)
     assert.deepEqual([settled, credits], [[`proration:in_2_${account}:price_m`], '32.5'])
   })
 
   it('is made good once by two subscriptions that settle at the same moment: the slower one looks again', async () => {
     await settle(`sub_ended_${account}`, `in_given_${account}`, '30')
-    const [one, two] = [await paidMonth(`sub_1_${account}`, 'g1', '30'), await paidMonth(`sub_2_${account}`, 'g2', '30')]
+    const [one, two] = [
+      await paidMonth(`sub_1_${account}`, 'g1', '30'),
+      await paidMonth(`sub_2_${account}`, 'g2', '30'),
+    ]
     const applied = await Promise.all([apply(one), apply(two)])
     const stale = applied.map((each) => 'stale' in each)
-    assert.deepEqual(stale.toSorted(), [false, true])
+    assert.equal(stale.filter(Boolean).length, 1)
     assert.equal((await owed()).owed, '0')
     const again = stale[0] ? 1 : 2
     const late = await paidMonth(`sub_${again}_${account}`, `g${again}`, '0')

@@ -1,11 +1,10 @@
 /** What Stripe bills an account for a chain of changes, as far as credits can tell; and the decisions that follow. */
 import assert from 'node:assert/strict'
-import { addMonths, addMs, type Instant, msBetween } from '../../src/domain/calendar.ts'
+import { addMonths, addMs, type Instant, monthsBetween, msBetween } from '../../src/domain/calendar.ts'
 import { Exact } from '../../src/domain/credits.ts'
 import type { InvoiceFacts, LineFacts, PendingEntitlement } from '../../src/domain/subscription-facts.ts'
 import {
   amounts,
-  at,
   decide,
   type Interval,
   invoice,
@@ -53,13 +52,17 @@ export class Life {
   #debits: Debit[] = []
   #riding: LineFacts[] = []
   #anchor = START
+  #start = START
   #end = START
   #now = START
   #number = 0
   #subscription = 0
 
   /** @param coupon percent off what is billed; @param rule what the plans count, law 7 */
-  constructor({ coupon = 0, rule = 'proportional' }: { coupon?: number; rule?: 'full' | 'proportional' } = {}) {
+  constructor({
+    coupon = 0,
+    rule = 'proportional',
+  }: { coupon?: number; rule?: 'full' | 'proportional' } = {}) {
     this.#coupon = coupon
     const terms = Object.entries(TERMS).map(([id, each]) => [id, { ...each, discountRule: rule }])
     this.#terms = Object.fromEntries(terms)
@@ -94,8 +97,9 @@ export class Life {
   renew(): void {
     const start = this.#end
     this.#now = start
+    this.#start = start
     this.#debits = []
-    const months = Math.round(msBetween(this.#anchor, start) / msBetween(START, at(1)))
+    const months = monthsBetween(this.#anchor, start)
     this.#end = addMonths(this.#anchor, months + (this.#bought.interval === 'year' ? 12 : 1))
     this.#pay('subscription_cycle', [this.#debit(start, false)])
   }
@@ -128,6 +132,7 @@ export class Life {
 
   #begin(reason: string, credits: LineFacts[] = []): void {
     this.#anchor = this.#now
+    this.#start = this.#now
     this.#end = addMonths(this.#now, this.#bought.interval === 'year' ? 12 : 1)
     this.#debits = []
     this.#pay(reason, [...credits, this.#debit(this.#now, false)])
@@ -137,9 +142,8 @@ export class Life {
   #debit(start: Instant, proration: boolean): LineFacts {
     const { plan, interval, quantity } = this.#bought
     const list = PLANS[plan][1] * (interval === 'year' ? YEAR : 1) * quantity
-    const months = interval === 'year' ? 12 : 1
-    const part = proration ? msBetween(start, this.#end) / msBetween(addMonths(this.#end, -months), this.#end) : 1
-    const gross = Math.round(list * Math.min(part, 1))
+    const part = msBetween(start, this.#end) / msBetween(this.#start, this.#end)
+    const gross = Math.round(list * part)
     const off = Math.round((gross * this.#coupon) / 100)
     this.#debits.push({ ...this.#bought, net: gross - off, start, end: this.#end })
     return proration

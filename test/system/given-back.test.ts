@@ -66,5 +66,25 @@ describe('what was given back pays for the next subscription, and mints nothing'
       const { balance } = (await stack.stripe.customers.retrieve(customer)) as { balance: number }
       assert.equal(balance, -3000)
     }
+
+    // what any other subscription left is in a preview as it is in the deed
+    const { rows } = await stack.database.pool.query<{ id: string }>(
+      `select id from subscription where account_id = $1 and status = 'active'`,
+      [account],
+    )
+    const path = `/v1/subscriptions/${rows[0]?.id}/change`
+    await stack.database.pool.query(
+      `insert into settlement (key, account_id, subscription_id, invoice_id, owed)
+       values ('proration:in_other:p', $1, 'sub_other', 'in_other', 30)`,
+      [account],
+    )
+    const preview = await stack.call<{ balance: { balance: string } }>('POST', `${path}?dry_run=true`, {
+      plan: 'tier_12_100',
+    })
+    await stack.call('POST', path, { plan: 'tier_12_100' })
+    await settled(stack)
+    const balance = await balanceOf(stack, account)
+    assert.equal(balance, preview.body.balance.balance)
+    assert.match(balance, /^(20|19\.9\d*)$/)
   })
 })
