@@ -10,6 +10,7 @@ import { decideSubscription } from '../domain/subscription.ts'
 import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import type { Pool } from '../store/connect.ts'
+import { roleOf } from '../store/mirror.ts'
 import type { BilledStep, ChangeGateway } from '../stripe/change.ts'
 import type { PreviewInput } from '../workflows/message.ts'
 import { decideFrom, type Stepped } from './change.ts'
@@ -84,7 +85,9 @@ export const foreseeCancel = (deps: Seer, { subject }: PreviewInput) =>
   foresee(deps, subject, (found) => ({ decision: decideStripeCancel(found) }))
 /** What a resume command would do. */
 export const foreseeResume = (deps: Seer, { subject }: PreviewInput) =>
-  foresee(deps, subject, (found) => ({ decision: decideResume(found) }))
+  foresee(deps, subject, async (found) => ({
+    decision: decideResume(found, await roleOf(deps.pool, subject)),
+  }))
 /** What the withdrawal of a pending change would do. */
 export const foreseeWithdrawal = (deps: Seer, { subject }: PreviewInput) =>
   foresee(deps, subject, (found) => ({ decision: decideWithdrawal(found) }))

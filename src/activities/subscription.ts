@@ -10,6 +10,7 @@ import { requestApproval } from '../store/approval.ts'
 import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
+import { makeDuplicatesDue } from '../store/duplicate.ts'
 import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
@@ -164,7 +165,7 @@ export async function applyPlan(
     const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
     await markGranted(client, step.key, occurredAt)
   }
-  const { role, unsettled, changed } = await keepMirror(client, mirror)
+  const { role, beside, unsettled, orphans, changed } = await keepMirror(client, mirror)
   if (changed !== undefined) {
     await recordAudit(client, {
       account: mirror.account,
@@ -184,21 +185,35 @@ export async function applyPlan(
   const owners = isPaidFor(mirror.status)
     ? []
     : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
-  if (unsettled && !hasEnded(mirror.status)) owners.push(...(await askAboutDuplicate(client, mirror)))
+  if (unsettled && beside !== null && !hasEnded(mirror.status))
+    owners.push(...(await askAboutDuplicate(client, mirror, beside)))
+  await makeDuplicatesDue(client, orphans)
+  owners.push(...orphans)
   return { role, settled: !unsettled, owners }
 }
 
-/** Asks a person about a second live subscription, once. @returns the new workflow that waits for the answer */
-async function askAboutDuplicate(client: Client, { id, account, plan, group }: Mirror): Promise<string[]> {
-  const asked = await requestApproval(client, {
-    kind: 'duplicate_subscription',
-    account,
-    plan: { subscription: id, plan, planGroup: group },
-    key: approvalKey.duplicateSubscription(id),
-    requestedBy: SYSTEM,
-    reasonCode: 'duplicate_subscription',
-  })
-  return asked.isNew ? [workflowId.approval(asked.id)] : []
+/**
+ * Asks a person about a second live subscription, once; and once more when it goes on although it was to end.
+ * @returns the new workflow that waits for the answer
+ */
+async function askAboutDuplicate(
+  client: Client,
+  { id, account, plan, group }: Mirror,
+  primary: string,
+): Promise<string[]> {
+  let undone: string | undefined
+  for (;;) {
+    const asked = await requestApproval(client, {
+      kind: 'duplicate_subscription',
+      account,
+      plan: { subscription: id, plan, planGroup: group },
+      key: approvalKey.duplicateSubscription(id, primary, undone),
+      requestedBy: SYSTEM,
+      reasonCode: 'duplicate_subscription',
+    })
+    if (asked.state !== 'executed') return asked.isNew ? [workflowId.approval(asked.id)] : []
+    undone = asked.id
+  }
 }
 
 /** A plan as it may come from a workflow that was made with an earlier version of this program. */

@@ -45,8 +45,12 @@ export const approvalKey = {
   adjustment: (account: string, callerKey: string) => `adjustment:${account}:${callerKey}`,
   /** A payment that came when its order was over. */
   latePayment: (payment: string) => `late_payment:${payment}`,
-  /** A second live subscription of a plan group. */
-  duplicateSubscription: (subscription: string) => `duplicate_subscription:${subscription}`,
+  /**
+   * A live subscription beside the primary of its plan group; after an answer that came undone, another time.
+   * @param undone the approval that was carried out
+   */
+  duplicateSubscription: (subscription: string, primary: string, undone?: string) =>
+    ['duplicate_subscription', subscription, primary, ...(undone === undefined ? [] : [undone])].join(':'),
 } as const
 
 /** Keys of holds, which post nothing; unique per account, too. */

@@ -123,6 +123,8 @@ export interface MirrorBefore {
   priceId: string | null
   quantity: number
   plan: string | null
+  /** absent in old histories */
+  group?: string
   cancelAt: Instant | null
   pending: PendingChange | null
   paused: boolean

@@ -151,7 +151,8 @@ function mirrorOf(
     account,
     order: subscription.order,
     plan: terms?.plan ?? null,
-    group: terms?.group ?? 'default',
+    // a price of nobody's says nothing of the group: it stays where it was
+    group: terms?.group ?? seen.before?.group ?? 'default',
     interval: terms?.interval ?? null,
     priceId: subscription.priceId,
     quantity: subscription.quantity,
