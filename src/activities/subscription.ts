@@ -1,8 +1,9 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import type { Instant } from '../domain/calendar.ts'
 import { hasEnded, isPaidFor } from '../domain/status.ts'
+import { LOOK_DAYS } from '../domain/subscription.ts'
 import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
-import { knownKeys, lockWallet } from '../ledger/lookup.ts'
+import { knownKeys, lastLapse, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import { requestApproval } from '../store/approval.ts'
@@ -14,7 +15,7 @@ import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from 
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror, mirrorBefore } from '../store/mirror.ts'
-import { writeNotice } from '../store/notice.ts'
+import { failuresTold, writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { catalogInForce } from '../store/price-list.ts'
@@ -78,7 +79,8 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
         invoices.flatMap((invoice) => invoice.lines.map((line) => postingKey.invoiceLine(line.id))),
       )
       const known = [...posted, ...written, ...settled]
-      const open = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
+      const waiting = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
+      const open = await withTold(pool, account, waiting)
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const before = await mirrorBefore(pool, id)
@@ -96,6 +98,8 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
         owed,
         reminderDays,
         before,
+        creditsUntil: await lastLapse(pool, account, id),
+        lookDays: LOOK_DAYS,
       }
       return { at, events, observation }
     },
@@ -224,6 +228,13 @@ async function withActions(collection: CollectionGateway, invoices: InvoiceFacts
       return { ...invoice, actionRequired: await collection.waitsForCustomer(intent) }
     }),
   )
+}
+
+/** Paid invoices with whether their customer was told before that they could not be collected. */
+async function withTold(pool: Pool, account: string, invoices: InvoiceFacts[]): Promise<InvoiceFacts[]> {
+  const paid = invoices.flatMap(({ id, status }) => (status === 'paid' ? [id] : []))
+  const told = await failuresTold(pool, account, paid)
+  return invoices.map((invoice) => (told.has(invoice.id) ? { ...invoice, failureTold: true } : invoice))
 }
 
 /** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */
