@@ -19,6 +19,8 @@ export interface TopUpSettings {
   threshold: string
   /** most that it charges in a calendar month, in minor units */
   monthlyMaxMinor: string
+  /** what it is charged in; null: nothing is for sale yet */
+  currency: string | null
   /** how often a person has set it going */
   generation: number
   /** in a row, since then */
@@ -56,7 +58,7 @@ export interface TopUpObservation {
   account: string
   settings: TopUpSettings
   available: string
-  /** the one in flight; or one that had ended and that Stripe tells of again */
+  /** one that had ended and was paid all the same; or else the one in flight */
   attempt: TopUpAttempt | null
   /** null: Stripe knows of no payment of this attempt */
   charge: ChargeFacts | null
