@@ -12,7 +12,7 @@ import {
 import { lockWallet } from '../ledger/lookup.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { keepSession } from '../store/checkout-state.ts'
-import { type Pool, transaction } from '../store/connect.ts'
+import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { settle, unsettledFor } from '../store/inbox.ts'
 import { insertPurchase, observeOrder } from '../store/purchase.ts'
 import { readPackOrder } from '../store/purchase-state.ts'
@@ -77,22 +77,7 @@ export function createTopUpActivities({ pool, payments, purchases, reach }: TopU
      * @returns its id; null when there is nothing to charge any more
      */
     async claimTopUp({ account, method }: { account: string; method: string }): Promise<string | null> {
-      return await transaction(pool, async (client) => {
-        const before = await readTopUpFacts(client, account)
-        if (before === undefined) return null
-        const { pack, currency } = before.settings
-        const order = await observeOrder(client, account, { pack, currency: currency ?? undefined })
-        // read after the lock
-        const facts = await readTopUpFacts(client, account)
-        if (facts === undefined) return null
-        const attempt = (await readAttempt(client, account)) ?? null
-        const plan = decideTopUp({ ...facts, order, attempt, charge: null, method })
-        const { customer } = facts
-        if (plan.step !== 'charge' || customer === null) return null
-        const id = idFrom('top', randomUUID())
-        const { generation } = facts.settings
-        return (await insertAttempt(client, { ...plan, id, account, generation, customer })) ? id : null
-      })
+      return await transaction(pool, async (client) => (await claim(client, account, method))?.id ?? null)
     },
 
     /** Asks Stripe for the charge of the attempt in flight, which it makes once, and notes what it answers. */
@@ -161,7 +146,6 @@ export function createTopUpActivities({ pool, payments, purchases, reach }: TopU
   })
 }
 
-
 /**
  * The attempt in flight, and what Stripe says of it; before it, one that was over and that a payment which was told of
  * has paid all the same (`late`): its payment names it, and it may have been taken for never made.
@@ -186,4 +170,27 @@ export async function look(
       ? await payments.chargeOf({ ...attempt, attempt: id })
       : await payments.chargeNamed(payment, id)
   return { attempt, charge, late: false }
+}
+
+/** Writes an attempt, if that is what is to be done. @returns it as it was written */
+export async function claim(
+  client: Client,
+  account: string,
+  method: string,
+): Promise<AttemptRow | undefined> {
+  const before = await readTopUpFacts(client, account)
+  if (before === undefined) return undefined
+  const { pack, currency } = before.settings
+  const order = await observeOrder(client, account, { pack, currency: currency ?? undefined })
+  // read after the lock
+  const facts = await readTopUpFacts(client, account)
+  if (facts === undefined) return undefined
+  const attempt = (await readAttempt(client, account)) ?? null
+  const plan = decideTopUp({ ...facts, order, attempt, charge: null, method })
+  const { customer, settings } = facts
+  if (plan.step !== 'charge' || customer === null) return undefined
+  const id = idFrom('top', randomUUID())
+  const { generation } = settings
+  const written = await insertAttempt(client, { ...plan, id, account, generation, customer })
+  return written ? await readAttempt(client, account, id) : undefined
 }

@@ -2,10 +2,12 @@
 import { z } from 'zod'
 import { formatCredits, parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
+import { workflowId } from '../domain/id.ts'
 import { requireAccount } from '../store/account.ts'
 import type { Client, Queryable } from '../store/connect.ts'
 import { packOnSale } from '../store/price-list.ts'
 import { disableTopUp, enableTopUp, readTopUp, type TopUpRow } from '../store/top-up.ts'
+import type { PreviewInput } from '../workflows/message.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { dryRunQuery, isDryRun, orPreview } from './preview.ts'
@@ -153,6 +155,7 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
         content: body,
         owner: null,
         input: {},
+        then: charging(account, body),
         status: 200,
         begin: (client) => set(client, account, body),
         view: async (database) => viewOf(await requireTopUp(database, account)),
@@ -199,14 +202,22 @@ async function set(client: Client, account: string, input: TopUpInput): Promise<
   }
   const credits = formatCredits(parseCredits(threshold))
   const terms = await packOnSale(client, pack, currency)
-  if (terms === undefined)
-    throw new Refusal('pack_not_found', 'no such pack is on sale')
+  if (terms === undefined) throw new Refusal('pack_not_found', 'no such pack is on sale')
   if (stripeCustomerId === null) {
     throw new Refusal('payment_method_missing', 'no checkout of this account has kept a card yet')
   }
   // the one that was agreed to, also when the catalogue's becomes another
   const agreed = { pack, threshold: credits, monthlyMaxMinor, currency: terms.currency, returnUrl }
   await enableTopUp(client, account, agreed)
+}
+
+/** What an account that is low is charged at once, as a preview asks it. */
+function charging(account: string, input: TopUpInput): PreviewInput | undefined {
+  const { enabled, pack, threshold, monthly_max_minor, currency } = input
+  if (!enabled || pack === undefined || threshold === undefined || monthly_max_minor === undefined)
+    return undefined
+  const settings = { pack, threshold, monthly_max_minor, ...(currency === undefined ? {} : { currency }) }
+  return { operation: 'top_up', subject: workflowId.topUp(account), input: settings }
 }
 
 const REQUIRED = ['pack', 'threshold', 'monthly_max_minor', 'return_url'] as const

@@ -88,7 +88,8 @@ export interface NoticeData {
   subscription_resumed: { subscription: string; plan: string | null }
   subscription_ended: { subscription: string; plan: string | null; endedAt: Instant }
   subscription_paused: { subscription: string; plan: string | null; resumesAt: Instant | null }
-  top_up_completed: MoneyFacts & { payment: string; posting: string; credits: string; balance: string }
+  /** `payment` is null before it is made: in a preview */
+  top_up_completed: MoneyFacts & { payment: string | null; posting: string; credits: string; balance: string }
   top_up_declined: MoneyFacts & {
     payment: string
     /** when it is tried again; null: not by itself */

@@ -7,7 +7,8 @@ export interface TopUpInput {
   /** credits */
   threshold: string
   monthlyMaxMinor: string
-  currency: string
+  /** null: the catalogue's */
+  currency: string | null
   returnUrl: string
 }
 
