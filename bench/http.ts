@@ -1,5 +1,8 @@
 /** What is measured over HTTP: spends with authentication and validation, on connections that stay open. */
+import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { cpSync } from 'node:fs'
+import { join } from 'node:path'
 import { freePort } from '../src/sandbox/ports.ts'
 import type { Postgres } from '../src/sandbox/postgres.ts'
 import { ensureApiKey, makeApiKey } from '../src/store/api-key.ts'
@@ -12,13 +15,18 @@ import { hasWrk, wrkRound } from './wrk.ts'
 
 const CONNECTIONS = 32
 
-/** Starts two API processes. Temporal is not there, and no spend asks for it. */
+/** Where the bench builds to: not `dist` itself, which `npx perennial` would take for the newest. */
+const BUILT = 'dist/bench'
+
+/** Starts two API processes, built as they are in the image. Temporal is not there, and no spend asks for it. */
 export async function httpCases(
   postgres: Postgres,
   folder: string,
 ): Promise<{ cases: Case[]; pids: number[]; stop: () => Promise<void> }> {
   const key = makeApiKey()
   await ensureApiKey(postgres.ownerUrl, key, ['spend'])
+  execFileSync('npx', ['tsc', '-p', 'tsconfig.build.json', '--outDir', BUILT], { stdio: 'inherit' })
+  for (const each of ['migrations', 'catalog.json']) cpSync(each, join(BUILT, each), { recursive: true })
   const programs: Program[] = []
   const ports: number[] = []
   for (const name of ['api-1', 'api-2']) {
@@ -31,7 +39,7 @@ export async function httpCases(
       STRIPE_SECRET_KEY: 'sk_test_bench',
       STRIPE_WEBHOOK_SECRET: 'whsec_bench',
     }
-    programs.push(await startProgram({ name, script: 'src/main.ts', args: ['api'], env, folder }))
+    programs.push(await startProgram({ name, script: `${BUILT}/src/main.js`, args: ['api'], env, folder }))
     ports.push(port)
   }
   const opened = await Promise.all(

@@ -22,7 +22,8 @@ export async function startProgram(input: {
   const file = join(input.folder, `${input.name}.log`)
   const log = openSync(file, 'a')
   const script = fileURLToPath(new URL(`../${input.script}`, import.meta.url))
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', script, ...input.args], {
+  const loader = script.endsWith('.ts') ? ['--import', 'tsx'] : []
+  const child: ChildProcess = spawn(process.execPath, [...loader, script, ...input.args], {
     stdio: ['ignore', log, log],
     env: { PATH: process.env['PATH'], ...input.env },
   })

@@ -30,7 +30,12 @@ const { values } = parseArgs({
   },
 })
 const ROUNDS = Number(values.rounds)
+/** How long each runs before it is measured. */
+const WARM_MS = 1_000
 const MS = Number(values.seconds) * 1_000
+
+/** How many accounts the ledgers have that are compared by size. */
+const SCALE_ACCOUNTS = 1_000
 
 const say = (text: string) => process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`)
 
@@ -84,7 +89,6 @@ async function compareWithBare(postgres: Postgres, folder: string): Promise<void
 /** The same load on a ledger of 10⁴ postings and on one of 10⁷, in two databases of one server. */
 async function compareSizes(postgres: Postgres): Promise<void> {
   const owner = connect(postgres.ownerUrl, 1)
-  const accounts = 1_000
   const sizes: { postings: number; url: string; pool: Pool }[] = []
   try {
     for (const postings of [10_000, 10_000_000]) {
@@ -92,20 +96,52 @@ async function compareSizes(postgres: Postgres): Promise<void> {
       await owner.query(`create database ${name}`)
       const urls = [postgres.ownerUrl, postgres.serviceUrl].map((url) => url.replace(/[^/]+$/, name))
       const [ownerUrl, serviceUrl] = urls as [string, string]
-      await prepare({ ownerUrl, serviceUrl }, postings, accounts, false)
+      await prepare({ ownerUrl, serviceUrl }, postings, SCALE_ACCOUNTS, false)
       sizes.push({ postings, url: ownerUrl, pool: connect(serviceUrl) })
     }
     const cases = sizes.flatMap(({ postings, pool }) =>
-      libraryCases(pool, accounts)
+      libraryCases(pool, SCALE_ACCOUNTS)
         .filter(({ name, callers }) => name.startsWith('ours') && callers <= 32)
         .map((one) => ({ ...one, name: `${one.name} @${postings}` })),
     )
-    const results = await measure(cases, { postgres: [], api: [] })
+    const programs = { postgres: [], api: [] }
+    const atFirst = await measure(cases, programs)
+    await touchPages(owner, sizes)
+    const later = await measure(cases, programs)
     for (const { url } of sizes) await prove({ ownerUrl: url })
-    printScale(results)
+    printScale('just after a checkpoint', atFirst)
+    printScale('once most pages were changed since the last checkpoint', later)
   } finally {
     for (const { pool } of sizes) await pool.end()
     await owner.end()
+  }
+}
+
+/** At most so many whole pages a spend go to the log once most pages were changed. */
+const FEW_IMAGES = 0.05
+
+/**
+ * Spends until few spends are the first to change a page since the last checkpoint: Postgres logs such a page whole, and
+ * on a large ledger random keys touch other pages for a long time. There is no other checkpoint in a run (`SETTINGS`).
+ */
+async function touchPages(owner: Pool, sizes: { pool: Pool }[]): Promise<void> {
+  say('spending until most pages were changed since the last checkpoint')
+  const images = async () => {
+    const { rows } = await owner.query<{ images: string }>('select wal_fpi as images from pg_stat_wal')
+    return Number(rows[0]?.images)
+  }
+  for (const { pool } of sizes) {
+    const [spend] = libraryCases(pool, SCALE_ACCOUNTS).filter(
+      ({ name, callers }) => name === 'ours spread' && callers === 256,
+    )
+    if (spend === undefined) throw new Error('there is no spread load')
+    for (let round = 0, share = 1; share > FEW_IMAGES && round < 60; round++) {
+      const before = await images()
+      const { done } = await load(spend.callers, 2_000, spend.call)
+      // what a session counts is seen by others after a second at most
+      share = ((await images()) - before) / done
+      say(`${share.toFixed(3)} whole pages a spend`)
+    }
   }
 }
 
@@ -120,14 +156,17 @@ async function prepare(
   await seed(ownerUrl, postings, accounts, bare)
 }
 
-/** Interleaved, so that what else the machine does meets all of them alike; one round before, to warm up. */
+/** Interleaved, so that what else the machine does meets all of them alike; one round before, to settle. */
 async function measure(cases: Case[], programs: Record<'postgres' | 'api', number[]>): Promise<Result[]> {
   const results = cases.map((one) => ({ ...one, rounds: [] as Result['rounds'] }))
   for (let round = -1; round < ROUNDS; round++) {
     say(round < 0 ? 'warming up' : `round ${round + 1} of ${ROUNDS}`)
     for (const { callers, call, round: own, rounds } of results) {
+      const run = async (ms: number) => await (own === undefined ? load(callers, ms, call) : own(ms))
+      // a process that had nothing to do while the others were measured is cold, and some are never
+      await run(WARM_MS)
       const before = { postgres: used(programs.postgres), api: used(programs.api) }
-      const one = await (own === undefined ? load(callers, MS, call) : own(MS))
+      const one = await run(MS)
       const cores = (kind: keyof typeof programs) => ((used(programs[kind]) - before[kind]) / MS) * 1_000
       if (round >= 0) rounds.push({ ...one, postgres: cores('postgres'), api: cores('api') })
     }

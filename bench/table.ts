@@ -62,7 +62,9 @@ export function printTable(
   )
 }
 
-export function printScale(results: Result[]): void {
+/** @param when in which state of the server */
+export function printScale(when: string, results: Result[]): void {
+  process.stdout.write(`\n${when}\n`)
   const small = results.filter(({ name }) => name.endsWith('@10000'))
   const lines = small.map((one) => {
     const name = one.name.replace(' @10000', '')

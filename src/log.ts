@@ -73,18 +73,27 @@ function appendTo(path: string): DestinationStream {
 /** How long lines are gathered: what a process that is killed may leave unsaid. */
 const GATHERED_MS = 10
 
+/** What is still to be written, by every logger of the process. */
+const unwritten = new Set<() => void>()
+// whoever ends the process in the middle of it, or has nothing else to do
+process.on('exit', () => {
+  for (const write of unwritten) write()
+})
+
 /** Lines of a moment in one write: under load a write each, or one a turn of the event loop, would be a tenth of a request. */
 function gathered(stream: DestinationStream): DestinationStream {
   let lines = ''
   const write = () => {
-    if (lines !== '') stream.write(lines)
+    unwritten.delete(write)
+    stream.write(lines)
     lines = ''
   }
-  // whoever ends the process in the middle of it, or has nothing else to do
-  process.on('exit', write)
   return {
     write(line) {
-      if (lines === '') setTimeout(write, GATHERED_MS).unref()
+      if (lines === '') {
+        unwritten.add(write)
+        setTimeout(write, GATHERED_MS).unref()
+      }
       lines += line
     },
   }

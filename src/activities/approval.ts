@@ -21,7 +21,7 @@ import { type Command, finishCommand, readCommand } from '../store/command.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { writeNotice } from '../store/notice.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
-import { type CarryOutDeps, carrierOf, type SeeingDeps, wakeOther } from './carry-out.ts'
+import { type CarryOutDeps, carrierOf, type SeeingDeps, wakeOthers } from './carry-out.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface ApprovalSight {
@@ -38,7 +38,16 @@ export function createApprovalActivities(deps: CarryOutDeps) {
   /** Carries out what was approved, unless that was done. Whatever of it is repeated finds what was done before. */
   async function carryOut(id: string): Promise<Approval> {
     const approval = await requireApproval(pool, id)
-    if (approval.state !== 'approved') return approval
+    if (approval.state === 'approved') await tryOut(approval)
+    const after = await requireApproval(pool, id)
+    // after it was written down, so that nobody takes back what another worker has carried out
+    if (after.state === 'refused') await carrierOf(after).takeBack?.(deps, after)
+    if (after.state === 'executed' || after.state === 'refused') await wakeOthers(deps, after)
+    return after
+  }
+
+  /** Leaves it `executed`, or `refused` when what it rests on has changed. */
+  async function tryOut(approval: Approval): Promise<void> {
     try {
       await (await inStripe(deps, approval))?.ask()
       await transaction(pool, async (client) => {
@@ -53,9 +62,6 @@ export function createApprovalActivities(deps: CarryOutDeps) {
         if (now.state === 'approved') await giveUp(client, now, at, why)
       })
     }
-    const after = await requireApproval(pool, id)
-    if (after.state === 'executed') await wakeOther(deps, after)
-    return after
   }
 
   return translated({

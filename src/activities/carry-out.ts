@@ -7,14 +7,16 @@ import type { Instant } from '../domain/calendar.ts'
 import { decideStripeCancel } from '../domain/cancel.ts'
 import type { PlannedCall } from '../domain/effect.ts'
 import { Refusal } from '../domain/error.ts'
-import { noticeKey, workflowId } from '../domain/id.ts'
+import { noticeKey, stripeKey, workflowId } from '../domain/id.ts'
+import { hasEnded } from '../domain/status.ts'
 import { adjust } from '../ledger/adjustment.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { type Approval, approvalMetadata } from '../store/approval.ts'
-import type { Client, Pool } from '../store/connect.ts'
-import { isDuplicate, keepDuplicate } from '../store/duplicate.ts'
+import type { Client, Pool, Queryable } from '../store/connect.ts'
+import { keepDuplicate, primaryBeside } from '../store/duplicate.ts'
 import { writeNotice } from '../store/notice.ts'
 import { grantStands } from '../store/payment.ts'
+import { wasAsked } from '../store/stripe-call.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
@@ -41,8 +43,10 @@ interface Carrier<Kind extends ApprovalKind> {
   ): Promise<{ calls: PlannedCall[]; ask: () => Promise<void> }>
   /** what Postgres does, with the wallet and the approval locked, in the transaction that marks it as executed */
   apply(client: Client, approval: Approved<Kind>, at: Instant): Promise<Record<string, unknown>>
+  /** withdraws from Stripe what was asked for there, of an approval that could not be carried out in the end */
+  takeBack?(deps: SeeingDeps, approval: Approved<Kind>): Promise<void>
   /** a hint to whoever looks at the same thing, after the commit */
-  wakes?(approval: Approved<Kind>): string
+  wakes?(approval: Approved<Kind>): string[]
 }
 
 const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
@@ -85,7 +89,10 @@ const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
   /** It stays until the period that runs has ended, with all that it granted. */
   duplicate_subscription: {
     async inStripe({ pool, gateway, changes }, { id, plan: { subscription } }) {
-      await requireDuplicate(pool, subscription)
+      const beside = await requirePrimary(pool, subscription)
+      // what it is a duplicate of may have ended in Stripe, and nobody has told of it yet
+      const primary = await gateway.subscription(beside)
+      if (primary === undefined || hasEnded(primary.status)) throw alone(subscription, { beside })
       const decision = decideStripeCancel(await gateway.subscription(subscription))
       if ('refused' in decision) {
         const { code, detail, data } = decision.refused
@@ -99,18 +106,33 @@ const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
       }
     },
     async apply(client, { id, plan: { subscription } }) {
+      await requirePrimary(client, subscription)
       await keepDuplicate(client, subscription, id)
       await resolveAlert(client, 'needs_attention', subscription)
       return { subscription }
     },
-    wakes: ({ plan }) => workflowId.subscription(plan.subscription),
+    async takeBack({ pool, gateway, changes }, { id, plan: { subscription } }) {
+      if (!(await wasAsked(pool, [stripeKey.step('cancel', id)]))) return
+      const found = await gateway.subscription(subscription)
+      if (found?.cancelAtPeriodEnd !== true || hasEnded(found.status)) return
+      await changes.take(subscription, { do: 'go_on', by: 'cancel_at_period_end' }, id)
+    },
+    wakes({ plan: { subscription }, result }) {
+      const beside = result?.['beside']
+      return [subscription, ...(typeof beside === 'string' ? [beside] : [])].map(workflowId.subscription)
+    },
   },
 }
 
-/** The other one may have ended meanwhile: then this is the account's only one, and nobody wanted that to end. */
-async function requireDuplicate(pool: Pool, subscription: string): Promise<void> {
-  if (await isDuplicate(pool, subscription)) return
-  throw new Refusal('approval_stale', `no other subscription is live beside ${subscription}`)
+/** @throws Refusal when it is no duplicate any more: it is the account's only one, and nobody wanted that to end */
+async function requirePrimary(database: Queryable, subscription: string): Promise<string> {
+  const beside = await primaryBeside(database, subscription)
+  if (beside === undefined) throw alone(subscription)
+  return beside
+}
+
+function alone(subscription: string, data: Record<string, string> = {}): Refusal {
+  return new Refusal('approval_stale', `no other subscription is live beside ${subscription}`, data)
 }
 
 /** The carrier of an approval's kind, for that approval. */
@@ -118,8 +140,8 @@ export function carrierOf(approval: Approval): Carrier<ApprovalKind> {
   return CARRIERS[approval.kind] as Carrier<ApprovalKind>
 }
 
-/** Tells the owner of what was decided. */
-export async function wakeOther({ reach }: CarryOutDeps, approval: Approval): Promise<void> {
-  const owner = carrierOf(approval).wakes?.(approval)
-  if (owner !== undefined) await wakeOwner(reach, owner, { reason: 'approval' })
+/** Tells whoever looks at the same thing of what was carried out, or could not be. */
+export async function wakeOthers({ reach }: CarryOutDeps, approval: Approval): Promise<void> {
+  const owners = carrierOf(approval).wakes?.(approval) ?? []
+  for (const owner of owners) await wakeOwner(reach, owner, { reason: 'approval' })
 }

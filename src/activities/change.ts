@@ -83,7 +83,7 @@ export function createChangeActivities(deps: ChangeDeps) {
     resumeSubscription: (asked: Asked): Promise<CommandAnswer> =>
       carryOut(
         asked,
-        (_input, found) => decideResume(found),
+        async (_input, found) => decideResume(found, await roleOf(pool, asked.subscription)),
         () => done({}),
       ),
 

@@ -1,19 +1,21 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import type { Instant } from '../domain/calendar.ts'
 import { hasEnded, isPaidFor } from '../domain/status.ts'
+import { LOOK_DAYS } from '../domain/subscription.ts'
 import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
-import { knownKeys, lockWallet } from '../ledger/lookup.ts'
+import { knownKeys, lastLapse, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import { requestApproval } from '../store/approval.ts'
 import { recordAudit } from '../store/audit.ts'
 import { termsOf } from '../store/catalog-price.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
+import { makeDuplicatesDue } from '../store/duplicate.ts'
 import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from '../store/entitlement.ts'
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror, mirrorBefore } from '../store/mirror.ts'
-import { writeNotice } from '../store/notice.ts'
+import { failuresTold, writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { catalogInForce } from '../store/price-list.ts'
@@ -77,7 +79,8 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
         invoices.flatMap((invoice) => invoice.lines.map((line) => postingKey.invoiceLine(line.id))),
       )
       const known = [...posted, ...written, ...settled]
-      const open = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
+      const waiting = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
+      const open = await withTold(pool, account, waiting)
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const before = await mirrorBefore(pool, id)
@@ -95,6 +98,8 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
         owed,
         reminderDays,
         before,
+        creditsUntil: await lastLapse(pool, account, id),
+        lookDays: LOOK_DAYS,
       }
       return { at, events, observation }
     },
@@ -160,7 +165,7 @@ export async function applyPlan(
     const { occurredAt } = await grantAndTell(client, grantOf(mirror.account, mirror.id, step))
     await markGranted(client, step.key, occurredAt)
   }
-  const { role, unsettled, changed } = await keepMirror(client, mirror)
+  const { role, beside, unsettled, orphans, changed } = await keepMirror(client, mirror)
   if (changed !== undefined) {
     await recordAudit(client, {
       account: mirror.account,
@@ -180,21 +185,35 @@ export async function applyPlan(
   const owners = isPaidFor(mirror.status)
     ? []
     : await makeFreeDue(client, mirror.account, mirror.group, mirror.created)
-  if (unsettled && !hasEnded(mirror.status)) owners.push(...(await askAboutDuplicate(client, mirror)))
+  if (unsettled && beside !== null && !hasEnded(mirror.status))
+    owners.push(...(await askAboutDuplicate(client, mirror, beside)))
+  await makeDuplicatesDue(client, orphans)
+  owners.push(...orphans)
   return { role, settled: !unsettled, owners }
 }
 
-/** Asks a person about a second live subscription, once. @returns the new workflow that waits for the answer */
-async function askAboutDuplicate(client: Client, { id, account, plan, group }: Mirror): Promise<string[]> {
-  const asked = await requestApproval(client, {
-    kind: 'duplicate_subscription',
-    account,
-    plan: { subscription: id, plan, planGroup: group },
-    key: approvalKey.duplicateSubscription(id),
-    requestedBy: SYSTEM,
-    reasonCode: 'duplicate_subscription',
-  })
-  return asked.isNew ? [workflowId.approval(asked.id)] : []
+/**
+ * Asks a person about a second live subscription, once; and once more when it goes on although it was to end.
+ * @returns the new workflow that waits for the answer
+ */
+async function askAboutDuplicate(
+  client: Client,
+  { id, account, plan, group }: Mirror,
+  primary: string,
+): Promise<string[]> {
+  let undone: string | undefined
+  for (;;) {
+    const asked = await requestApproval(client, {
+      kind: 'duplicate_subscription',
+      account,
+      plan: { subscription: id, plan, planGroup: group },
+      key: approvalKey.duplicateSubscription(id, primary, undone),
+      requestedBy: SYSTEM,
+      reasonCode: 'duplicate_subscription',
+    })
+    if (asked.state !== 'executed') return asked.isNew ? [workflowId.approval(asked.id)] : []
+    undone = asked.id
+  }
 }
 
 /** A plan as it may come from a workflow that was made with an earlier version of this program. */
@@ -209,6 +228,13 @@ async function withActions(collection: CollectionGateway, invoices: InvoiceFacts
       return { ...invoice, actionRequired: await collection.waitsForCustomer(intent) }
     }),
   )
+}
+
+/** Paid invoices with whether their customer was told before that they could not be collected. */
+async function withTold(pool: Pool, account: string, invoices: InvoiceFacts[]): Promise<InvoiceFacts[]> {
+  const paid = invoices.flatMap(({ id, status }) => (status === 'paid' ? [id] : []))
+  const told = await failuresTold(pool, account, paid)
+  return invoices.map((invoice) => (told.has(invoice.id) ? { ...invoice, failureTold: true } : invoice))
 }
 
 /** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */

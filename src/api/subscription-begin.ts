@@ -8,7 +8,7 @@ import { insertCheckout } from '../store/checkout.ts'
 import type { Client } from '../store/connect.ts'
 import { firstEnrolment, insertFree } from '../store/free.ts'
 import { freePlanOnSale, priceOnSale } from '../store/price-list.ts'
-import { livePrimary } from '../store/subscription.ts'
+import { liveSubscription } from '../store/subscription.ts'
 import { invalidFields } from './problem.ts'
 import { accountId, currencyInput, EXAMPLE, metadataInput, returnUrl } from './schema.ts'
 
@@ -54,7 +54,7 @@ export async function order(client: Client, id: string, input: SubscriptionInput
     const missing = URLS.filter((url) => input[url] === undefined)
     throw invalidFields(missing, 'required for a plan that is paid for')
   }
-  const live = await livePrimary(client, account, price.group)
+  const live = await liveSubscription(client, account, price.group)
   if (live !== undefined) {
     throw new Refusal('subscription_exists', 'the account has a live subscription of this group', {
       subscription: live.id,

@@ -140,7 +140,7 @@ export function subscriptionChangeRoutes(app: Api, deps: ApiDeps): void {
       headers: idempotencyHeaders,
       querystring: dryRunQuery,
       body: noBody,
-      response: answers(good, [...COMMON, 'plan_is_free', 'subscription_ended']),
+      response: answers(good, [...COMMON, 'plan_is_free', 'subscription_duplicate', 'subscription_ended']),
     },
     async handler(request, reply) {
       return command(request, reply, {

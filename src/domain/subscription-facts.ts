@@ -76,6 +76,8 @@ export interface InvoiceFacts {
   intent?: string | null
   /** its payment waits for its customer */
   actionRequired?: boolean
+  /** its customer was told that it could not be collected */
+  failureTold?: boolean
 }
 
 /** A month of a paid year that has been written and not yet granted. */
@@ -109,6 +111,10 @@ export interface Observation {
   reminderDays?: number[]
   /** the mirror as the pass before left it; null: this is the first; absent in old histories */
   before?: MirrorBefore | null
+  /** when the last of its credits lapse; null: never, or it brought none; absent in old histories */
+  creditsUntil?: Instant | null
+  /** days after its end for which its unpaid invoices are looked at; absent in old histories: for ever */
+  lookDays?: number
 }
 
 /** What of the last mirror tells what is news. */
@@ -117,9 +123,13 @@ export interface MirrorBefore {
   priceId: string | null
   quantity: number
   plan: string | null
+  /** absent in old histories */
+  group?: string
   cancelAt: Instant | null
   pending: PendingChange | null
   paused: boolean
+  /** how many passes found news; absent in old histories */
+  news?: number
 }
 
 /** An invoice that could not be collected. */
@@ -205,6 +215,8 @@ export interface Mirror {
   pending?: PendingChange | null
   paused?: boolean
   payment?: OwedPayment | null
+  /** how many passes found news, this one among them */
+  news?: number
 }
 
 export interface SubscriptionPlan {

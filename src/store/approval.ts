@@ -53,15 +53,21 @@ export type Approval = {
   endedAt: Instant | null
 } & { [Kind in ApprovalKind]: { kind: Kind; plan: ApprovalPlans[Kind] } }[ApprovalKind]
 
+/** An approval that was asked for: a new one, or the one that stands. */
+export interface Asked {
+  id: string
+  isNew: boolean
+  /** whether the one that stands asks for the same */
+  sameContent: boolean
+  state: ApprovalState
+  expiresAt: Instant
+}
+
 /**
  * Asks for an approval inside the caller's transaction, once per key: whoever asks for the same again gets the first,
  * unless it has expired. After the commit, wake `workflowId.approval(id)`; if nobody does, the adopt duty starts it.
- * @returns `sameContent`: whether the one that stands asks for the same
  */
-export async function requestApproval(
-  client: Client,
-  request: ApprovalRequest,
-): Promise<{ id: string; isNew: boolean; sameContent: boolean; expiresAt: Instant }> {
+export async function requestApproval(client: Client, request: ApprovalRequest): Promise<Asked> {
   const { kind, account, plan, key, requestedBy, reasonCode, metadata = {} } = request
   const hash = planHash(request)
   await client.query(
@@ -107,17 +113,20 @@ export async function requestApproval(
     reasonCode,
     detail: { state: 'pending', kind, plan_hash: hash },
   })
-  return { id, isNew: true, sameContent: true, expiresAt }
+  return { id, isNew: true, sameContent: true, state: 'pending', expiresAt }
 }
 
 async function standing(client: Client, key: string, hash: string) {
-  const { rows } = await client.query<{ id: string; plan_hash: string; expires_at: Date }>(
-    `select id, plan_hash, expires_at from approval where key = $1 and state <> 'expired'`,
-    [key],
-  )
+  const { rows } = await client.query<{
+    id: string
+    plan_hash: string
+    state: ApprovalState
+    expires_at: Date
+  }>(`select id, plan_hash, state, expires_at from approval where key = $1 and state <> 'expired'`, [key])
   const [row] = rows
   if (row === undefined) throw new Error('an approval is neither new nor there')
-  return { id: row.id, sameContent: row.plan_hash === hash, expiresAt: row.expires_at.toISOString() }
+  const { id, state } = row
+  return { id, sameContent: row.plan_hash === hash, state, expiresAt: row.expires_at.toISOString() }
 }
 
 /** The fingerprint of what is approved: of the plan, of whose it is, and of who asks for it and why. */

@@ -3,23 +3,30 @@ import type { Client, Queryable } from './connect.ts'
 
 const LIVE = `not in ('canceled', 'incomplete_expired')`
 
-/** Whether a live subscription is a duplicate that nobody has settled, beside another live one of its group. */
-export async function isDuplicate(database: Queryable, subscription: string): Promise<boolean> {
-  const { rowCount } = await database.query(
-    `select 1 from subscription s
-      where s.id = $1 and s.role = 'duplicate' and s.kept_by is null and s.status ${LIVE}
-        and exists (select from subscription o
-                     where o.account_id = s.account_id and o.plan_group = s.plan_group and o.id <> s.id
-                       and o.role <> 'fallback' and o.status ${LIVE})`,
+/** The live primary beside which a live subscription is a duplicate; undefined when it is none, or alone. */
+export async function primaryBeside(database: Queryable, subscription: string): Promise<string | undefined> {
+  const { rows } = await database.query<{ id: string }>(
+    `select o.id from subscription s
+       join subscription o on o.account_id = s.account_id and o.plan_group = s.plan_group
+        and o.role = 'primary' and o.status ${LIVE}
+      where s.id = $1 and s.role = 'duplicate' and s.status ${LIVE}`,
     [subscription],
   )
-  return rowCount === 1
+  return rows[0]?.id
 }
 
-/** Notes which approval settled it: it stays until its period ends, and nobody need look at it any more. */
+/** Notes which approval settled it: nobody need look at it any more while it is to end. */
 export async function keepDuplicate(client: Client, subscription: string, approval: string): Promise<void> {
   await client.query(
     `update subscription set kept_by = $2, attention = nullif(attention, 'duplicate_subscription') where id = $1`,
     [subscription, approval],
   )
+}
+
+/** Makes duplicates due now, because what they were duplicates of is gone. Wake them after the commit. */
+export async function makeDuplicatesDue(client: Client, subscriptions: string[]): Promise<void> {
+  if (subscriptions.length === 0) return
+  await client.query(`update subscription set deadline_at = business_now() where id = any($1)`, [
+    subscriptions,
+  ])
 }

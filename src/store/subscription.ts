@@ -78,16 +78,20 @@ export async function listSubscriptions(
   return rows
 }
 
-/** The live primary subscription of an account in a plan group; undefined when there is none. A free plan is none. */
-export async function livePrimary(
+/**
+ * The live subscription in Stripe of an account in a plan group; undefined when there is none. A free plan is none. It is
+ * the primary, or a duplicate of one that has ended a moment ago.
+ */
+export async function liveSubscription(
   database: Queryable,
   account: string,
   group: string,
 ): Promise<{ id: string } | undefined> {
   const { rows } = await database.query<{ id: string }>(
     `select coalesce(order_id, id) as id from subscription
-      where account_id = $1 and plan_group = $2 and role = 'primary'
-        and status not in ('canceled', 'incomplete_expired')`,
+      where account_id = $1 and plan_group = $2 and role <> 'fallback'
+        and status not in ('canceled', 'incomplete_expired')
+      order by role = 'primary' desc, created_at, id limit 1`,
     [account, group],
   )
   return rows[0]

@@ -342,6 +342,7 @@ async function go(
     await stripe.customers.update(poor, { invoice_settings: { default_payment_method: card.id } })
     return id
   }, 'sub_sample')
+  await step('changes.preview', () => changes.preview(paused, { do: 'resume' }), undefined)
   await take({ do: 'resume' }, paused)
 
   const since = new Date(Date.now() - 3_600_000).toISOString()

@@ -228,7 +228,7 @@ describe('what goes back on a change', () => {
 
   it('resume withdraws a cancellation by what it was made with, and ends a pause', () => {
     const steps = (is: Partial<SubscriptionFacts>) => {
-      const decision = decideResume({ ...subscription, ...is })
+      const decision = decideResume({ ...subscription, ...is }, 'primary')
       return 'steps' in decision ? decision.steps : codeOf(decision)
     }
     assert.deepEqual(steps({}), [])
@@ -239,6 +239,8 @@ describe('what goes back on a change', () => {
     assert.deepEqual(steps({ paused: { resumesAt: null } }), [{ do: 'collect' }])
     assert.deepEqual(steps({ status: 'paused', paused: { resumesAt: null } }), [{ do: 'resume' }])
     assert.equal(steps({ status: 'canceled' }), 'subscription_ended')
-    assert.equal(codeOf(decideResume(undefined)), 'subscription_not_found')
+    assert.equal(codeOf(decideResume(undefined, undefined)), 'subscription_not_found')
+    const ending = { ...subscription, cancelAtPeriodEnd: true, cancelAt: END }
+    assert.equal(codeOf(decideResume(ending, 'duplicate')), 'subscription_duplicate')
   })
 })

@@ -123,6 +123,11 @@ describe('what a subscription’s facts decide', () => {
 
   it('asks for a person when a line is none of the catalogue’s, or in another currency', () => {
     assert.equal(decide({ terms: {} }).mirror.attention, 'unknown_price')
+    assert.equal(decide({ terms: {} }).mirror.group, 'default')
+    const before = { status: 'active', priceId: 'price_m', quantity: 1, plan: 'tier_2_20', group: 'addons' }
+    const moved = { ...before, cancelAt: null, pending: null, paused: false }
+    assert.equal(decide({ terms: {}, before: moved }).mirror.group, 'addons')
+    assert.equal(decide({ before: moved }).mirror.group, 'default')
     const euros = decide({ invoices: [{ ...invoice, currency: 'eur' }] })
     assert.equal(euros.mirror.attention, 'currency_mismatch')
     assert.deepEqual(euros.grants, [])

@@ -64,12 +64,12 @@ describe('an approval’s row', () => {
   const constraint = (name: string) => ({ code: '23514', constraint: name })
 
   it('is one for the same key, whoever asks at the same moment; other content is seen', async () => {
-    const key = approvalKey.duplicateSubscription('sub_1')
+    const key = approvalKey.duplicateSubscription('sub_2', 'sub_1')
     const all = await Promise.all(Array.from({ length: 8 }, () => ask({ key })))
     assert.equal(new Set(all.map(({ id }) => id)).size, 1)
     assert.equal(all.filter(({ isNew }) => isNew).length, 1)
     const { expiresAt: _, ...again } = await ask({ key, plan: { ...PLAN, amount: '6' } })
-    assert.deepEqual(again, { id: all[0]?.id, isNew: false, sameContent: false })
+    assert.deepEqual(again, { id: all[0]?.id, isNew: false, sameContent: false, state: 'pending' })
   })
 
   it('may be asked for again when nobody decided it in time, and not when it was rejected', async () => {

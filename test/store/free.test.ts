@@ -12,7 +12,7 @@ import {
   readFree,
 } from '../../src/store/free.ts'
 import { keepMirror } from '../../src/store/mirror.ts'
-import { findSubscription, listSubscriptions, livePrimary } from '../../src/store/subscription.ts'
+import { findSubscription, listSubscriptions, liveSubscription } from '../../src/store/subscription.ts'
 import { openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 import { FREE_TERMS as terms } from '../support/terms.ts'
@@ -113,11 +113,11 @@ describe('a free plan in the database', () => {
 
   it('does not stand in the way of what is paid for, and neither does that in its way', async () => {
     const id = await enrol()
-    assert.equal(await livePrimary(database.pool, account, 'default'), undefined)
+    assert.equal(await liveSubscription(database.pool, account, 'default'), undefined)
     const first = `sub_${account}_1`
     const { role } = await keepMirror(database.pool, { ...mirror, id: first, account })
     assert.equal(role, 'primary')
-    assert.equal((await livePrimary(database.pool, account, 'default'))?.id, first)
+    assert.equal((await liveSubscription(database.pool, account, 'default'))?.id, first)
     const second = await keepMirror(database.pool, { ...mirror, id: `sub_${account}_2`, account })
     assert.equal(second.role, 'duplicate')
     await keepMirror(database.pool, { ...mirror, id: `sub_${account}_3`, account, group: 'addons' })

@@ -346,6 +346,26 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
         const { account, order } = await subscribed()
         return { path: `/v1/subscriptions/${order}/resume`, account }
       },
+      paused: async () => {
+        const { account, order, subscription } = await subscribe(at().stack)
+        await at().stack.stripe.subscriptions.pause(subscription, {
+          bill_for: { unused_time_from: { type: 'none' } },
+        })
+        return { path: `/v1/subscriptions/${order}/resume`, account }
+      },
+      'paused some days later, and the rest of the period given back': async () => {
+        const { account, order, subscription } = await subscribe(at().stack)
+        await at().stack.clock.advance(at().stack.clock.now() + 10 * DAY_MS)
+        await at().stack.stripe.subscriptions.pause(subscription)
+        return { path: `/v1/subscriptions/${order}/resume`, account }
+      },
+      'only its collection paused': async () => {
+        const { account, order, subscription } = await subscribe(at().stack)
+        await at().stack.stripe.subscriptions.update(subscription, {
+          pause_collection: { behavior: 'void' },
+        })
+        return { path: `/v1/subscriptions/${order}/resume`, account }
+      },
     },
     'DELETE /v1/subscriptions/{id}/pending_change': {
       scheduled: async () => {

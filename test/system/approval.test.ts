@@ -11,7 +11,7 @@ import { wakeOwner } from '../../src/workflows/owner.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
 import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
 import { startRole } from '../support/process.ts'
-import { balanceOf, eventually, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+import { balanceOf, eventually, type Stack, startStack } from '../support/stack.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../bin/perennial.mjs', import.meta.url))
 
@@ -151,94 +151,6 @@ describe('an approval', function () {
     const approved = await perennial('approve', id, '--yes')
     assert.match(approved.out, new RegExp(`${id} is executed .*"amount":"-4"`), approved.err)
     assert.equal(await corrections(account), 1)
-  })
-
-  describe('of a second live subscription', () => {
-    let kept: Twice
-    let rejected: Twice
-    let alone: Twice
-    before(async () => {
-      ;[kept, rejected, alone] = await Promise.all([twice(), twice(), twice()])
-    })
-
-    interface Twice {
-      account: string
-      first: string
-      second: string
-      /** of the approval */
-      id: string
-    }
-    /** An account that pays twice. */
-    async function twice(): Promise<Twice> {
-      const { account, subscription } = await subscribe(stack)
-      const first = await stack.stripe.subscriptions.retrieve(subscription)
-      const second = await stack.stripe.subscriptions.create({
-        customer: first.customer as string,
-        items: [{ price: first.items.data[0]?.price.id ?? '' }],
-        default_payment_method: first.default_payment_method as string,
-      })
-      await settled(stack)
-      const list = `/v1/approvals?account=${account}&kind=duplicate_subscription`
-      const { data } = (await stack.call<{ data: { id: string }[] }>('GET', list)).body
-      assert.equal(data.length, 1)
-      return { account, first: subscription, second: second.id, id: data[0]?.id ?? '' }
-    }
-    const alerts = async (subject: string) =>
-      (
-        await stack.database.pool.query(
-          `select 1 from alert where kind = 'needs_attention' and subject = $1 and resolved_at is null`,
-          [subject],
-        )
-      ).rowCount
-    const attention = async (subscription: string) =>
-      (
-        await stack.database.pool.query<{ attention: string | null }>(
-          'select attention from subscription where id = $1',
-          [subscription],
-        )
-      ).rows[0]?.attention
-
-    it('ends the duplicate with its period, keeps what it granted, and nobody need look any more', async () => {
-      const { account, first, second, id } = kept
-      await eventually('a person is asked', async () => (await alerts(second)) === 1)
-      const { status, body } = await decide(id, 'approve')
-      assert.deepEqual([status, body['state']], [200, 'executed'], JSON.stringify(body))
-      await settled(stack)
-      assert.equal((await stack.stripe.subscriptions.retrieve(second)).cancel_at_period_end, true)
-      assert.equal((await stack.stripe.subscriptions.retrieve(first)).cancel_at_period_end, false)
-      assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
-      assert.equal(await balanceOf(stack, account), '40')
-      // a look at it again changes nothing of that
-      await wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, second, {
-        reason: 'test',
-      })
-      await settled(stack)
-      assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
-    })
-
-    it('stays for a person when it is rejected, and is not asked again', async () => {
-      const { account, second, id } = rejected
-      await eventually('a person is asked', async () => (await alerts(second)) === 1)
-      assert.equal((await decide(id, 'reject')).body['state'], 'rejected')
-      await stack.stripe.subscriptions.update(second, { metadata: { looked: 'at' } })
-      await settled(stack)
-      assert.deepEqual([await attention(second), await alerts(second)], ['duplicate_subscription', 1])
-      assert.equal((await stack.stripe.subscriptions.retrieve(second)).cancel_at_period_end, false)
-      const { rowCount } = await stack.database.pool.query('select 1 from approval where account_id = $1', [
-        account,
-      ])
-      assert.equal(rowCount, 1)
-    })
-
-    it('is refused when the other one has ended meanwhile: this is the only one now', async () => {
-      const { first, second, id } = alone
-      await stack.stripe.subscriptions.cancel(first)
-      await settled(stack)
-      const { status, body } = await decide(id, 'approve')
-      assert.deepEqual([status, body['code']], [409, 'approval_stale'])
-      assert.equal((await stack.stripe.subscriptions.retrieve(second)).cancel_at_period_end, false)
-      assert.equal((await read(id))['state'], 'refused')
-    })
   })
 
   // last, so that nobody waits for Temporal to notice

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { CHECKOUT_OPEN_MS } from '../../src/domain/checkout.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import {
   balanceOf,
   describeBoth,
   eventually,
+  openCheckout,
   settled,
   type Stack,
   startStack,
@@ -172,6 +174,38 @@ describeBoth('the life of a subscription, by the sandbox’s clock', function (a
     )
     assert.deepEqual(rows, [{ role: 'duplicate', attention: 'duplicate_subscription' }])
   })
+
+  // the workflow is the same however many APIs there are
+  for (const left of ['by the customer', 'until Stripe closes it, and nobody tells']) {
+    once(`a checkout that is left ${left} is over, and its group is free for another`, async () => {
+      const { account, order, session } = await openCheckout(stack)
+      const another = () =>
+        stack.call('POST', '/v1/subscriptions', {
+          account,
+          plan: 'tier_6_50',
+          success_url: 'https://example.com/ok',
+          cancel_url: 'https://example.com/no',
+        })
+      assert.equal((await another()).body['code'], 'checkout_open')
+      if (left === 'by the customer') await stack.control(`checkout/${session}/abandon`, {})
+      else {
+        await stack.control('webhooks', { drop: true })
+        await stack.clock.advance(stack.clock.now() + CHECKOUT_OPEN_MS + 120_000)
+        await stack.control('webhooks', { drop: false })
+      }
+      await settled(stack)
+      assert.equal((await stack.call('GET', `/v1/subscriptions/${order}`)).body['status'], 'abandoned')
+      await eventually('its workflow is over', async () => {
+        const { status } = await stack.temporal.workflow.getHandle(`checkout/${order}`).describe()
+        return status.name === 'COMPLETED'
+      })
+      const { rows } = await stack.database.pool.query('select deadline_at from checkout where id = $1', [
+        order,
+      ])
+      assert.deepEqual(rows, [{ deadline_at: null }])
+      assert.equal((await another()).status, 201)
+    })
+  }
 
   it('leaves alone what is in Stripe and none of ours', async () => {
     const customer = await stack.stripe.customers.create({ metadata: { theirs: 'yes' } })

@@ -280,6 +280,37 @@ describe('automatic top-up', function () {
     assert.equal((await attempts(account)).length, 1)
   })
 
+  it('whose own page the customer leaves is over with it, and it tries again by itself when his day has passed', async () => {
+    const { account, customer } = await buyer()
+    await declineFrom(customer, 'pm_card_authenticationRequired')
+    await enable(account)
+    await useUnseen(account, '9', 'left')
+    await settled(stack)
+    const [page] = (await stack.stripe.checkout.sessions.list({ customer, limit: 1 })).data
+    await stack.control(`checkout/${page?.id}/abandon`, {})
+    await settled(stack)
+    const { rows } = await stack.database.pool.query<{ id: string; state: string; deadline_at: Date | null }>(
+      'select id, state, deadline_at from checkout where session_id = $1',
+      [page?.id],
+    )
+    const [order] = rows
+    assert.deepEqual([order?.state, order?.deadline_at], ['abandoned', null])
+    await eventually('its workflow is over', async () => {
+      const { status } = await stack.temporal.workflow
+        .getHandle(workflowId.checkout(order?.id ?? ''))
+        .describe()
+      return status.name === 'COMPLETED'
+    })
+    assert.equal((await read(account)).enabled, true)
+    await declineFrom(customer, 'pm_card_visa')
+    await stack.clock.advance(stack.clock.now() + DAY_MS)
+    assert.equal(await balanceOf(stack, account), '11')
+    assert.deepEqual(
+      (await attempts(account)).map(({ state }) => state),
+      ['declined', 'succeeded'],
+    )
+  })
+
   it('without a card stops, and is refused to whom never had one', async () => {
     const { account, customer } = await buyer()
     await enable(account)

@@ -1,0 +1,67 @@
+/** How rows are found: a ledger that grows must not make its commands slower. */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { parseCredits } from '../../src/domain/credits.ts'
+import { readBalance, readBalanceAt } from '../../src/ledger/balance.ts'
+import { readLedger } from '../../src/ledger/entry.ts'
+import { captureHold, placeHold, releaseHold } from '../../src/ledger/hold.ts'
+import { grant } from '../../src/ledger/post.ts'
+import { reverseSpend } from '../../src/ledger/reversal.ts'
+import { spend, spendMany } from '../../src/ledger/spend.ts'
+import { type Queryable, transaction } from '../../src/store/connect.ts'
+import { advanceClock, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
+import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+
+describe('plans', () => {
+  let database: TestDatabase
+  before(async () => {
+    database = await createDatabase()
+  })
+  after(() => database.drop())
+
+  /** What `act` does in one transaction finds every row by an index. */
+  async function readsNoTable<Done>(act: (client: Queryable) => Promise<Done>): Promise<Done> {
+    return await transaction(database.pool, async (client) => {
+      const done = await act(client)
+      const { rows } = await client.query<{ relname: string }>(
+        `select relname from pg_stat_xact_user_tables where seq_scan > 0 and relname <> 'business_clock'`,
+      )
+      assert.deepEqual(rows, [])
+      return done
+    })
+  }
+
+  it('no command of the ledger reads a table from end to end, also when it was planned on a small one', async () => {
+    const account = await openAccount(database)
+    const soon = await fromNow(database, DAY_MS)
+    const amount = parseCredits('1')
+    const by = (more: object = {}) => ({ account, key: randomUUID(), amount, actor: 'test', ...more })
+    const gift = (more: object = {}) =>
+      ({ ...by(), kind: 'goodwill', amount: '10', reasonCode: 'test', source: {}, ...more }) as const
+    const hold = async (client: Queryable) =>
+      (await placeHold(client, { ...by(), seconds: 60, metadata: { job: '2' } })).hold.id
+    // nothing is as cheap to read whole as a table of one page that Postgres knows to be one
+    await give(database.pool, account, '1')
+    await database.owner.query('vacuum analyze')
+    await readsNoTable(async (client) => {
+      await grant(client, gift({ expiresAt: soon }))
+      await grant(client, gift())
+      const { id } = await spend(client, by({ metadata: { job: '1' } }))
+      await spend(client, by({ amount: parseCredits('25'), overdraft: true }))
+      await grant(client, gift({ amount: '30', expiresAt: soon }))
+      await spendMany(client, [by(), by(), by({ amount: parseCredits('1000') })])
+      await reverseSpend(client, { spend: id, key: randomUUID(), actor: 'test', reasonCode: 'test' })
+      await captureHold(client, { ...by(), hold: await hold(client), final: true })
+      await releaseHold(client, { hold: await hold(client), key: randomUUID(), actor: 'test' })
+      await hold(client)
+      await readBalance(client, account)
+    })
+    await advanceClock(database, 2 * DAY_MS)
+    await readsNoTable(async (client) => {
+      await client.query('select ledger_settle($1)', [account])
+      await readBalanceAt(client, account, soon)
+    })
+    const [last] = await readLedger(database.pool, account, { limit: 1 })
+    assert.equal(last?.kind, 'lapse')
+  })
+})
