@@ -55,7 +55,7 @@ export interface Once extends Pick<CommandInput, 'scope' | 'operation' | 'conten
   /** what a preview needs beside `input`: ids of what `begin` writes */
   foresee?: CommandInput['input']
   /** what `begin` sets going: a workflow does it by itself, so that only a preview asks it */
-  then?: PreviewInput | undefined
+  afterwards?: PreviewInput | undefined
   /** what stands for it instead of a caller's Idempotency-Key, on a route that asks for none */
   key?: string
   /** status of the good answer, which the route describes */
@@ -146,7 +146,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
   const following =
     owner !== null && isOwned(operation)
       ? { operation, subject: owner, input: { ...input, ...once.foresee } }
-      : once.then
+      : once.afterwards
   if (following === undefined || begun.refusal !== null) return begun
   const asked = await askWorkflow(reach, request, following)
   const { postings, stripe, notices, dates } = begun.effects

@@ -155,7 +155,7 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
         content: body,
         owner: null,
         input: {},
-        then: charging(account, body),
+        afterwards: charging(account, body),
         status: 200,
         begin: (client) => set(client, account, body),
         view: async (database) => viewOf(await requireTopUp(database, account)),
