@@ -8,11 +8,10 @@ import { decideResume } from '../domain/resume.ts'
 import { afterSteps } from '../domain/subscription-after.ts'
 import { decideSubscription } from '../domain/subscription.ts'
 import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
-import type { SubscriptionStep } from '../domain/subscription-step.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import type { Pool } from '../store/connect.ts'
 import { roleOf } from '../store/mirror.ts'
-import type { ChangeGateway } from '../stripe/change.ts'
+import type { BilledStep, ChangeGateway } from '../stripe/change.ts'
 import type { PreviewInput } from '../workflows/message.ts'
 import { decideFrom, type Stepped } from './change.ts'
 import { applyPlan, type SubscriptionSight } from './subscription.ts'
@@ -37,8 +36,8 @@ async function foresee(
   const { decision, terms = {} } = await decide(observation?.subscription)
   const foresight = foresightOf(at, decision)
   if ('refused' in decision || observation === null || decision.steps.length === 0) return foresight
-  const change = decision.steps.find((step) => step.do === 'change')
-  const paid = change?.do === 'change' ? [await paidInvoice(changes, id, change, at)] : []
+  const billed = decision.steps.filter((step) => step.do === 'change' || step.do === 'resume')
+  const paid = await Promise.all(billed.map((step) => paidInvoice(changes, id, step, at)))
   const plan = decideSubscription({
     ...observation,
     subscription: afterSteps(observation.subscription, decision.steps, at),
@@ -70,14 +69,14 @@ interface Decided {
   terms?: Record<string, PriceTerms>
 }
 
-/** The invoice of a change, as Stripe previews it, once it is paid. */
+/** The invoice of a step, as Stripe previews it, once it is paid. */
 async function paidInvoice(
   changes: ChangeGateway,
   subscription: string,
-  change: Extract<SubscriptionStep, { do: 'change' }>,
+  step: BilledStep,
   at: Instant,
 ): Promise<InvoiceFacts> {
-  const invoice = await changes.preview(subscription, change)
+  const invoice = await changes.preview(subscription, step)
   return { ...invoice, status: 'paid', reason: 'subscription_update', paidAt: at }
 }
 

@@ -1,8 +1,9 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import type { Instant } from '../domain/calendar.ts'
 import { hasEnded, isPaidFor } from '../domain/status.ts'
+import { LOOK_DAYS } from '../domain/subscription.ts'
 import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
-import { knownKeys, lockWallet } from '../ledger/lookup.ts'
+import { knownKeys, lastLapse, lockWallet } from '../ledger/lookup.ts'
 import { findAccount } from '../store/account.ts'
 import { raiseAlert, resolveAlert } from '../store/alert.ts'
 import { requestApproval } from '../store/approval.ts'
@@ -14,7 +15,7 @@ import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from 
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror, mirrorBefore } from '../store/mirror.ts'
-import { writeNotice } from '../store/notice.ts'
+import { failuresTold, writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { catalogInForce } from '../store/price-list.ts'
@@ -24,6 +25,7 @@ import type { ChangeGateway } from '../stripe/change.ts'
 import type { CollectionGateway } from '../stripe/collection.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { SYSTEM } from '../domain/approval.ts'
+import { Stale } from '../domain/error.ts'
 import { approvalKey, postingKey, workflowId } from '../domain/id.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { grantOf } from './change.ts'
@@ -49,6 +51,16 @@ export interface SubscriptionSight {
   stray?: Stray
   /** events that were there before the observation, so that it has seen what they told */
   events: string[]
+}
+
+interface PlanInput {
+  plan: SubscriptionPlan
+  events: string[]
+}
+
+interface Applied {
+  role: string
+  settled: boolean
 }
 
 export type SubscriptionActivities = ReturnType<typeof createSubscriptionActivities>
@@ -79,14 +91,15 @@ export function createSubscriptionActivities({
       }
       const invoices = await gateway.invoices(id)
       const { written, pending } = await entitlementsOf(pool, id)
-      const { settled, owed } = await settlementsOf(pool, id)
+      const { settled, owed } = await settlementsOf(pool, account, id)
       const posted = await knownKeys(
         pool,
         account,
         invoices.flatMap((invoice) => invoice.lines.map((line) => postingKey.invoiceLine(line.id))),
       )
       const known = [...posted, ...written, ...settled]
-      const open = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
+      const waiting = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
+      const open = await withTold(pool, account, waiting)
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const before = await mirrorBefore(pool, id)
@@ -104,18 +117,25 @@ export function createSubscriptionActivities({
         owed,
         reminderDays,
         before,
+        creditsUntil: await lastLapse(pool, account, id),
+        lookDays: LOOK_DAYS,
       }
       return { at, events, observation }
     },
 
-    /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
-    async applySubscription(input: {
-      plan: SubscriptionPlan
-      events: string[]
-    }): Promise<{ role: string; settled: boolean }> {
-      const { role, settled, owners } = await transaction(pool, (client) =>
-        applyPlan(client, input.plan, input.events),
+    /**
+     * Carries out a plan in one transaction: wallet first, then everything that must be true together. Nothing of it when
+     * it is stale: then look again.
+     */
+    async applySubscription({ plan, events }: PlanInput): Promise<Applied | { stale: true }> {
+      const applied = await transaction(pool, (client) => applyPlan(client, plan, events)).catch(
+        (error: unknown) => {
+          if (error instanceof Stale) return undefined
+          throw error
+        },
       )
+      if (applied === undefined) return { stale: true }
+      const { role, settled, owners } = applied
       // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
       for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
       // while it is there, Stripe's own page lets its customer change nothing
@@ -151,6 +171,7 @@ export function createSubscriptionActivities({
 /**
  * Carries out a plan inside the caller's transaction.
  * @returns the role it has, whether that is settled, and the workflows that have something to do now: wake them
+ * @throws Stale when another subscription of the account has changed what is owed since this one looked
  */
 export async function applyPlan(
   client: Client,
@@ -161,6 +182,7 @@ export async function applyPlan(
   const { payments, entitlements, grants, mirror, ...more } = plan as KeptPlan
   const { settlements = [], cuts = [], notices = [] } = more
   await lockWallet(client, mirror.account)
+  await requireOwed(client, plan)
   for (const payment of payments) {
     await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
   }
@@ -196,6 +218,13 @@ export async function applyPlan(
   await makeDuplicatesDue(client, orphans)
   owners.push(...orphans)
   return { role, settled: !unsettled, owners }
+}
+
+/** What is paid makes good what is owed, which every subscription of the account may change until its wallet is locked. */
+async function requireOwed(client: Client, { payments, owed, mirror }: SubscriptionPlan): Promise<void> {
+  if (owed === undefined || payments.length === 0) return
+  const now = (await settlementsOf(client, mirror.account, mirror.id)).owed
+  if (now !== owed) throw new Stale(`${mirror.account} owed ${owed}, and owes ${now}`)
 }
 
 /**
@@ -234,6 +263,13 @@ async function withActions(collection: CollectionGateway, invoices: InvoiceFacts
       return { ...invoice, actionRequired: await collection.waitsForCustomer(intent) }
     }),
   )
+}
+
+/** Paid invoices with whether their customer was told before that they could not be collected. */
+async function withTold(pool: Pool, account: string, invoices: InvoiceFacts[]): Promise<InvoiceFacts[]> {
+  const paid = invoices.flatMap(({ id, status }) => (status === 'paid' ? [id] : []))
+  const told = await failuresTold(pool, account, paid)
+  return invoices.map((invoice) => (told.has(invoice.id) ? { ...invoice, failureTold: true } : invoice))
 }
 
 /** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */

@@ -1,10 +1,12 @@
 /**
  * What is done about an invoice that could not be collected: nothing is granted until it is paid; its customer is told,
- * and reminded on the days that the catalogue names. Pure.
+ * and reminded on the days that the catalogue names while the subscription lives. When it has ended Stripe collects
+ * nothing more for it, and the customer was told so: he may pay what is open, and is not asked to again. Pure.
  */
 import { addMs, earliest, HOUR_MS, type Instant } from './calendar.ts'
 import { noticeKey } from './id.ts'
 import type { PlannedNotice } from './notice.ts'
+import { hasEnded } from './status.ts'
 import type { InvoiceFacts, Observation, OwedPayment } from './subscription-facts.ts'
 
 /** An invoice that Stripe tried to collect and could not. */
@@ -33,8 +35,8 @@ export function owedPayment({ invoices, subscription }: Observation): OwedPaymen
 export function paymentNotices(seen: Observation, account: string): PlannedNotice[] {
   return seen.invoices.flatMap((invoice) => {
     if (isFailing(invoice)) return [failure(seen, account, invoice), ...reminder(seen, account, invoice)]
-    // the attempt that succeeded is counted, too
-    return invoice.status === 'paid' && (invoice.attempts ?? 0) > 1 ? [recovery(seen, account, invoice)] : []
+    // how often it was tried does not tell: Stripe counts no payment on its page after a first attempt that failed
+    return invoice.status === 'paid' && invoice.failureTold === true ? [recovery(seen, account, invoice)] : []
   })
 }
 
@@ -47,11 +49,17 @@ export function nextReminder(seen: Observation): Instant | null {
   )
 }
 
-function remindersOf({ reminderDays = [] }: Observation, { finalizedAt }: InvoiceFacts): Instant[] {
-  return finalizedAt == null ? [] : reminderDays.map((day) => addMs(finalizedAt, day * 24 * HOUR_MS))
+function remindersOf(
+  { reminderDays = [], subscription }: Observation,
+  { finalizedAt }: InvoiceFacts,
+): Instant[] {
+  return finalizedAt == null || hasEnded(subscription.status)
+    ? []
+    : reminderDays.map((day) => addMs(finalizedAt, day * 24 * HOUR_MS))
 }
 
-function failure({ subscription }: Observation, account: string, invoice: InvoiceFacts): PlannedNotice {
+function failure(seen: Observation, account: string, invoice: InvoiceFacts): PlannedNotice {
+  const { subscription } = seen
   const { id, url, nextAttemptAt, actionRequired } = invoice
   const cause = { invoice: id, subscription: subscription.id }
   if (actionRequired === true) {
@@ -70,11 +78,15 @@ function failure({ subscription }: Observation, account: string, invoice: Invoic
       subscription: subscription.id,
       attempt,
       nextAttemptAt,
-      // how long a plan outlives its payment is a setting of Stripe's that no object tells
-      graceEndsAt: null,
+      graceEndsAt: graceOf(seen, invoice),
       payUrl: url ?? null,
     },
   }
+}
+
+/** A renewal that is not paid leaves what was granted before it until its grace is over; no other invoice ends anything. */
+function graceOf({ at, creditsUntil = null }: Observation, { reason }: InvoiceFacts): Instant | null {
+  return reason === 'subscription_cycle' && creditsUntil !== null && creditsUntil > at ? creditsUntil : null
 }
 
 /** The last reminder that is due: who was away for several of them sends one. */

@@ -73,15 +73,14 @@ export const noticeKey = {
   /** One reminder of an invoice that is not paid: the first is 0. */
   paymentReminder: (invoice: string, index: number) => `payment_reminder:${invoice}:${index}`,
   paymentRecovered: (invoice: string) => `payment_recovered:${invoice}`,
-  /** What became of one change of plan. */
-  planChange: (change: string, became: 'changed' | 'scheduled' | 'withdrawn') =>
-    `plan_change:${change}:${became}`,
-  /** It is to end at an instant; another instant is other news. */
+  /**
+   * What changed about a subscription. Its changes are counted here, because the same may be done, undone and done again
+   * in one period: no id or date of Stripe's tells the second time from the first.
+   */
+  news: (kind: string, subscription: string, ordinal: number) => `${kind}:${subscription}:${ordinal}`,
+  /** A free plan is to end at an instant, for good. */
   cancelling: (subscription: string, endsAt: string) => `subscription_cancelling:${subscription}:${endsAt}`,
-  /** It was to end at an instant, and does not. */
-  resumed: (subscription: string, endsAt: string) => `subscription_resumed:${subscription}:${endsAt}`,
   ended: (subscription: string) => `subscription_ended:${subscription}`,
-  paused: (subscription: string, at: string) => `subscription_paused:${subscription}:${at}`,
   topUp: (payment: string, became: 'completed' | 'declined') => `top_up:${payment}:${became}`,
   /** Automatic top-up stopped; after a person has set it going again, another time. */
   topUpStopped: (cause: string) => `top_up_stopped:${cause}`,

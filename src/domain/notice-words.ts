@@ -45,7 +45,7 @@ const WORDS: { readonly [Kind in NoticeKind]: (data: NoticeData[Kind]) => Words 
       nextAttemptAt === null
         ? 'We will not try again by ourselves.'
         : `We will try again on ${dateText(nextAttemptAt)}.`,
-      ...(graceEndsAt === null ? [] : [`Without a payment your plan ends on ${dateText(graceEndsAt)}.`]),
+      ...(graceEndsAt === null ? [] : [`Your credits can be used until ${dateText(graceEndsAt)}.`]),
     ],
     action: linked('Pay now', payUrl),
   }),
@@ -64,7 +64,8 @@ const WORDS: { readonly [Kind in NoticeKind]: (data: NoticeData[Kind]) => Words 
   }),
   payment_recovered: (money) => ({
     subject: 'Your payment arrived',
-    lines: [`We received ${moneyText(money)}. Your plan goes on.`],
+    // it may come when the plan has ended, or while more is owed
+    lines: [`We received ${moneyText(money)}. Thank you.`],
   }),
   plan_changed: ({ credits, ...change }) => ({
     subject: `Your plan is now ${change.toName}`,
@@ -102,6 +103,10 @@ const WORDS: { readonly [Kind in NoticeKind]: (data: NoticeData[Kind]) => Words 
       'Your plan is paused. While it is, nothing is charged and no credits are added.',
       ...(resumesAt === null ? [] : [`It goes on from ${dateText(resumesAt)}.`]),
     ],
+  }),
+  subscription_unpaused: () => ({
+    subject: 'Your plan goes on',
+    lines: ['Your plan is no longer paused. It goes on.'],
   }),
   top_up_completed: ({ credits, balance, ...money }) => ({
     subject: `${credits} credits were added by automatic top-up`,

@@ -57,7 +57,7 @@ export interface NoticeData {
     attempt: string
     /** null: Stripe does not try again by itself */
     nextAttemptAt: Instant | null
-    /** when the plan ends if nothing is paid; null: it does not */
+    /** until when the credits of the period before can be used; null: they are over already, or none lapse by it */
     graceEndsAt: Instant | null
     payUrl: string | null
   }
@@ -87,8 +87,12 @@ export interface NoticeData {
   /** it was to end and goes on */
   subscription_resumed: { subscription: string; plan: string | null }
   subscription_ended: { subscription: string; plan: string | null; endedAt: Instant }
+  /** `resumesAt`: when it goes on by itself; null: when somebody says so */
   subscription_paused: { subscription: string; plan: string | null; resumesAt: Instant | null }
-  top_up_completed: MoneyFacts & { payment: string; posting: string; credits: string; balance: string }
+  /** it was paused and goes on */
+  subscription_unpaused: { subscription: string; plan: string | null }
+  /** `payment` is null before it is made: in a preview */
+  top_up_completed: MoneyFacts & { payment: string | null; posting: string; credits: string; balance: string }
   top_up_declined: MoneyFacts & {
     payment: string
     /** when it is tried again; null: not by itself */
@@ -140,6 +144,7 @@ export const NOTICES: { readonly [Kind in NoticeKind]: Spec<NoticeData[Kind]> } 
   subscription_resumed: { event: 'subscription.resumed', emailed: true },
   subscription_ended: { event: 'subscription.ended', emailed: true },
   subscription_paused: { event: 'subscription.paused', emailed: true },
+  subscription_unpaused: { event: 'subscription.unpaused', emailed: true },
   top_up_completed: { event: 'top_up.completed', emailed: true },
   top_up_declined: { event: 'top_up.declined', emailed: true },
   top_up_stopped: { event: 'top_up.stopped', emailed: true },

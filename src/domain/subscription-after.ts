@@ -24,16 +24,14 @@ function afterStep(before: SubscriptionFacts, step: SubscriptionStep, at: Instan
     case 'collect':
       return { ...before, paused: null }
     case 'resume':
-      return { ...before, status: 'active' }
+      return { ...before, ...periodFrom(at), status: 'active', paused: null }
     case 'void':
       return { ...before, pending: ofState(before, 'scheduled') }
     case 'release':
       return { ...before, schedule: null, pending: ofState(before, 'awaiting_payment') }
     case 'change': {
       const { priceId, quantity, startsAnew } = step
-      // Stripe counts whole seconds
-      const start = `${at.slice(0, 19)}.000Z`
-      const anew = startsAnew ? { anchor: start, periodStart: start } : {}
+      const anew = startsAnew ? periodFrom(at) : {}
       return { ...before, ...anew, priceId, quantity, pending: null }
     }
     default: {
@@ -56,4 +54,10 @@ function afterStep(before: SubscriptionFacts, step: SubscriptionStep, at: Instan
 /** What is pending, if it waits for that. */
 function ofState({ pending }: SubscriptionFacts, state: PendingFacts['state']): PendingFacts | null {
   return pending?.state === state ? pending : null
+}
+
+/** A period that begins now, and those after it are counted from it. Stripe counts whole seconds. */
+function periodFrom(at: Instant): Pick<SubscriptionFacts, 'anchor' | 'periodStart'> {
+  const start = `${at.slice(0, 19)}.000Z`
+  return { anchor: start, periodStart: start }
 }

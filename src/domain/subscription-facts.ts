@@ -78,6 +78,8 @@ export interface InvoiceFacts {
   intent?: string | null
   /** its payment waits for its customer */
   actionRequired?: boolean
+  /** its customer was told that it could not be collected */
+  failureTold?: boolean
 }
 
 /** A month of a paid year that has been written and not yet granted. */
@@ -105,12 +107,16 @@ export interface Observation {
   /** keys that are granted or written already */
   known: string[]
   pending: PendingEntitlement[]
-  /** credits whose money was given back, and that no later grant has made good; absent: none */
+  /** credits whose money the account was given back, and that no later grant has made good; absent: none */
   owed?: string
   /** days after a failure on which its customer is reminded; absent in old histories */
   reminderDays?: number[]
   /** the mirror as the pass before left it; null: this is the first; absent in old histories */
   before?: MirrorBefore | null
+  /** when the last of its credits lapse; null: never, or it brought none; absent in old histories */
+  creditsUntil?: Instant | null
+  /** days after its end for which its unpaid invoices are looked at; absent in old histories: for ever */
+  lookDays?: number
 }
 
 /** What of the last mirror tells what is news. */
@@ -124,6 +130,8 @@ export interface MirrorBefore {
   cancelAt: Instant | null
   pending: PendingChange | null
   paused: boolean
+  /** how many passes found news; absent in old histories */
+  news?: number
 }
 
 /** An invoice that could not be collected. */
@@ -209,6 +217,8 @@ export interface Mirror {
   pending?: PendingChange | null
   paused?: boolean
   payment?: OwedPayment | null
+  /** how many passes found news, this one among them */
+  news?: number
 }
 
 export interface SubscriptionPlan {
@@ -221,6 +231,8 @@ export interface SubscriptionPlan {
   mirror: Mirror
   /** a schedule to let go of; absent in plans of workflows that began under an earlier version */
   letGo?: string | null
+  /** what the account owed when this was decided; absent in plans of an earlier version */
+  owed?: string
   /** nothing is left to do and nothing will be: the workflow may close */
   over: boolean
 }

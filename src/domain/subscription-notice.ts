@@ -1,25 +1,40 @@
 /** What is news about a subscription: what changed since the pass before, as notices. Pure. */
-import type { PlanChangeFacts, PlannedNotice } from './notice.ts'
+import type { NoticeKind, PlanChangeFacts, PlannedNotice } from './notice.ts'
 import { Exact, formatCredits } from './credits.ts'
 import { paymentNotices } from './dunning.ts'
 import { noticeKey } from './id.ts'
 import { hasEnded } from './status.ts'
 import type { GrantStep, Mirror, MirrorBefore, Observation, PendingFacts } from './subscription-facts.ts'
 
-/** The news since the mirror before. How it stands at a first look is no news: what began it has told of it. */
-export function noticesOf(seen: Observation, mirror: Mirror, grants: GrantStep[]): PlannedNotice[] {
-  const { before } = seen
-  const payments = paymentNotices(seen, mirror.account)
-  if (before == null) return payments
-  return [...planNews(seen, mirror, before, grants), ...payments, ...endNews(mirror, before)]
-}
-
-function planNews(
+/**
+ * The news since the mirror before. How it stands at a first look is no news: what began it has told of it.
+ * @returns `news`: how many passes have found some by now. A pass that is applied twice counts once, for both begin at
+ *   the same mirror, and so it is told once
+ */
+export function noticesOf(
   seen: Observation,
   mirror: Mirror,
-  before: MirrorBefore,
   grants: GrantStep[],
-): PlannedNotice[] {
+): { notices: PlannedNotice[]; news: number } {
+  const { before } = seen
+  const payments = paymentNotices(seen, mirror.account)
+  if (before == null) return { notices: payments, news: 0 }
+  const told = before.news ?? 0
+  const keyOf = (kind: NoticeKind) => noticeKey.news(kind, mirror.id, told + 1)
+  const plan = planNews({ seen, mirror, before, keyOf }, grants)
+  const end = endNews({ seen, mirror, before, keyOf })
+  const isNews = plan.length + end.length > 0
+  return { notices: [...plan, ...payments, ...end], news: isNews ? told + 1 : told }
+}
+
+interface Look {
+  seen: Observation
+  mirror: Mirror
+  before: MirrorBefore
+  keyOf: (kind: NoticeKind) => string
+}
+
+function planNews({ seen, mirror, before, keyOf }: Look, grants: GrantStep[]): PlannedNotice[] {
   const { account, id } = mirror
   const { latestInvoice } = seen.subscription
   const was = { priceId: before.priceId, quantity: before.quantity }
@@ -34,14 +49,14 @@ function planNews(
     news.push({
       account,
       kind: 'plan_changed',
-      key: noticeKey.planChange(`${latestInvoice ?? id}:${is.priceId}:${is.quantity}`, 'changed'),
+      key: keyOf('plan_changed'),
       cause,
       data: { ...facts, credits: brought.length === 0 ? null : formatCredits(credits) },
     })
   }
   const pending = mirror.pending ?? null
   if (pending !== null && pending.state === 'scheduled' && !samePending(pending, before.pending)) {
-    news.push(...pendingNews('plan_change_scheduled', seen, mirror, is, pending))
+    news.push(...pendingNews('plan_change_scheduled', { seen, mirror, keyOf }, is, pending))
   }
   // what was to change was dropped, unless it was made or another took its place
   const dropped = before.pending
@@ -50,31 +65,21 @@ function planNews(
     pending === null &&
     !(dropped.priceId === is.priceId && dropped.quantity === is.quantity)
   ) {
-    news.push(...pendingNews('plan_change_withdrawn', seen, mirror, is, dropped))
+    news.push(...pendingNews('plan_change_withdrawn', { seen, mirror, keyOf }, is, dropped))
   }
   return news
 }
 
 function pendingNews(
   kind: 'plan_change_scheduled' | 'plan_change_withdrawn',
-  seen: Observation,
-  { id, account }: Mirror,
+  { seen, mirror: { id, account }, keyOf }: Omit<Look, 'before'>,
   is: Has,
   pending: PendingFacts,
 ): PlannedNotice[] {
   const facts = changeFacts(seen, is, pending, pending.effectiveAt ?? seen.at)
   if (facts === undefined) return []
-  const change = `${pending.cause}:${pending.priceId}:${pending.quantity}`
-  const became = kind === 'plan_change_scheduled' ? 'scheduled' : 'withdrawn'
-  return [
-    {
-      account,
-      kind,
-      key: noticeKey.planChange(change, became),
-      cause: { subscription: id, change: pending.cause },
-      data: facts,
-    },
-  ]
+  const cause = { subscription: id, change: pending.cause }
+  return [{ account, kind, key: keyOf(kind), cause, data: facts }]
 }
 
 function samePending(one: PendingFacts, other: PendingFacts | null): boolean {
@@ -111,7 +116,7 @@ function changeFacts(
   }
 }
 
-function endNews(mirror: Mirror, before: MirrorBefore): PlannedNotice[] {
+function endNews({ seen, mirror, before, keyOf }: Look): PlannedNotice[] {
   const { account, id, plan, cancelAt, endedAt, observedAt } = mirror
   const cause = { subscription: id }
   if (hasEnded(mirror.status)) {
@@ -122,33 +127,21 @@ function endNews(mirror: Mirror, before: MirrorBefore): PlannedNotice[] {
   const news: PlannedNotice[] = []
   if (cancelAt !== null && cancelAt !== before.cancelAt) {
     const data = { subscription: id, plan, endsAt: cancelAt }
-    news.push({
-      account,
-      kind: 'subscription_cancelling',
-      key: noticeKey.cancelling(id, cancelAt),
-      cause,
-      data,
-    })
+    const kind = 'subscription_cancelling'
+    news.push({ account, kind, key: keyOf(kind), cause, data })
   }
   if (cancelAt === null && before.cancelAt !== null) {
-    const data = { subscription: id, plan }
-    news.push({
-      account,
-      kind: 'subscription_resumed',
-      key: noticeKey.resumed(id, before.cancelAt),
-      cause,
-      data,
-    })
+    const kind = 'subscription_resumed'
+    news.push({ account, kind, key: keyOf(kind), cause, data: { subscription: id, plan } })
   }
   if (mirror.paused === true && !before.paused) {
-    const data = { subscription: id, plan, resumesAt: null }
-    news.push({
-      account,
-      kind: 'subscription_paused',
-      key: noticeKey.paused(id, observedAt),
-      cause,
-      data,
-    })
+    const kind = 'subscription_paused'
+    const resumesAt = seen.subscription.paused?.resumesAt ?? null
+    news.push({ account, kind, key: keyOf(kind), cause, data: { subscription: id, plan, resumesAt } })
+  }
+  if (mirror.paused !== true && before.paused) {
+    const kind = 'subscription_unpaused'
+    news.push({ account, kind, key: keyOf(kind), cause, data: { subscription: id, plan } })
   }
   return news
 }

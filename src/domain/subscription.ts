@@ -24,6 +24,13 @@ import type {
 
 /** Stripe needs a moment after its own deadline; ours comes that much later, in milliseconds. */
 const AFTER_STRIPE_MS = 2 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
+
+/**
+ * For so many days after a subscription's end its unpaid invoices are looked at once a day. Who has not paid by then
+ * hardly ever does; if he does, Stripe's event starts the workflow again.
+ */
+export const LOOK_DAYS = 30
 
 /** Decides what is left to do. Undefined when the subscription belongs to no account of ours. */
 export function decideSubscription(seen: Observation): SubscriptionPlan | undefined {
@@ -78,10 +85,12 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
     ...months.all.filter((month) => month.dueAt > seen.at).map((month) => month.dueAt),
   )
   const deadline = earliest(nextMonth, nextFromStripe(seen), nextReminder(seen))
-  const mirror = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
+  const now = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
   const { added: entitlements, cuts } = months
-  const notices = noticesOf(seen, mirror, grants)
   const letGo = subscription.spent ?? null
+  const { notices, news } = noticesOf(seen, now, grants)
+  const mirror = { ...now, news }
+  const seenOwed = seen.owed === undefined ? {} : { owed: seen.owed }
   return {
     payments,
     entitlements,
@@ -91,6 +100,7 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
     notices,
     mirror,
     letGo,
+    ...seenOwed,
     over: deadline === null,
   }
 }
@@ -115,18 +125,26 @@ function isKnown(known: ReadonlySet<string>, { line, terms }: OurLine): boolean 
 }
 
 /** When Stripe will next have something to tell, whether or not it tells. Null when it is done with it. */
-function nextFromStripe({ at, subscription, invoices }: Observation): Instant | null {
+function nextFromStripe({ at, subscription, invoices, lookDays }: Observation): Instant | null {
   const soon = addMs(at, AFTER_STRIPE_MS)
-  const after = (instant: Instant | null, otherwiseMs: number) =>
-    instant === null ? addMs(at, otherwiseMs) : latest(addMs(instant, AFTER_STRIPE_MS), soon)
+  const ended = hasEnded(subscription.status)
+  const { endedAt } = subscription
+  const isLeft =
+    ended && lookDays !== undefined && endedAt !== null && addMs(endedAt, lookDays * DAY_MS) <= at
+  const after = (instant: Instant | null, otherwiseMs: number) => {
+    if (isLeft && (instant === null || instant <= at)) return null
+    return instant === null ? addMs(at, otherwiseMs) : latest(addMs(instant, AFTER_STRIPE_MS), soon)
+  }
 
   const unsettled = invoices.map((invoice) => {
     if (invoice.status === 'draft') return after(invoice.finalizesAt, HOUR_MS)
     // who is not tried again is paid by hand, if ever: an event tells of it, and a look a day if that was lost
-    if (invoice.status === 'open') return after(invoice.nextAttemptAt, 24 * HOUR_MS)
+    if (invoice.status === 'open') return after(invoice.nextAttemptAt, DAY_MS)
     return null
   })
-  if (hasEnded(subscription.status)) return earliest(...unsettled)
+  if (ended) return earliest(...unsettled)
+  // its period is over and no other begins by itself: an event tells when it goes on
+  if (subscription.status === 'paused') return earliest(...unsettled, after(subscription.cancelAt, DAY_MS))
   const turn = earliest(subscription.periodEnd, subscription.cancelAt)
   // an incomplete first payment expires after 23 hours
   const start = subscription.status === 'incomplete' ? addMs(subscription.created, 23 * HOUR_MS) : turn

@@ -1,4 +1,5 @@
 /** Small reads of the ledger that an activity needs before it posts. */
+import type { Instant } from '../domain/calendar.ts'
 import { Refusal } from '../domain/error.ts'
 import type { Queryable } from '../store/connect.ts'
 
@@ -10,6 +11,20 @@ export async function knownKeys(database: Queryable, account: string, keys: stri
     [account, keys],
   )
   return rows.map((row) => row.key)
+}
+
+/** When the last credits that a subscription brought lapse; null: never, or it brought none. */
+export async function lastLapse(
+  database: Queryable,
+  account: string,
+  subscription: string,
+): Promise<Instant | null> {
+  const { rows } = await database.query<{ at: Date | null }>(
+    `select case when bool_and(expires_at is not null) then max(expires_at) end as at
+       from lot where account_id = $1 and subscription_id = $2`,
+    [account, subscription],
+  )
+  return rows[0]?.at?.toISOString() ?? null
 }
 
 /**

@@ -20,8 +20,8 @@ export async function keepMirror(
   await client.query(
     `insert into subscription (id, account_id, order_id, role, plan, plan_group, interval, price_id, quantity, status,
        current_period_start, current_period_end, anchor, cancel_at, ended_at, deadline_at, attention, observed_at, created_at,
-       pending_change, paused, payment)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+       pending_change, paused, payment, news)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, coalesce($23, 0))
      on conflict (id) do update set
        role = excluded.role, kept_by = case when excluded.role = 'duplicate' then subscription.kept_by end,
        plan = excluded.plan, plan_group = excluded.plan_group, interval = excluded.interval,
@@ -29,7 +29,9 @@ export async function keepMirror(
        current_period_start = excluded.current_period_start, current_period_end = excluded.current_period_end,
        anchor = excluded.anchor, cancel_at = excluded.cancel_at, ended_at = excluded.ended_at,
        deadline_at = excluded.deadline_at, attention = excluded.attention, observed_at = excluded.observed_at,
-       pending_change = excluded.pending_change, paused = excluded.paused, payment = excluded.payment`,
+       pending_change = excluded.pending_change, paused = excluded.paused, payment = excluded.payment,
+       -- who comes late, or from before there was a count, takes none back
+       news = greatest(subscription.news, excluded.news)`,
     [
       mirror.id,
       mirror.account,
@@ -53,6 +55,7 @@ export async function keepMirror(
       mirror.pending == null ? null : JSON.stringify(mirror.pending),
       mirror.paused ?? false,
       mirror.payment == null ? null : JSON.stringify(mirror.payment),
+      mirror.news ?? null,
     ],
   )
   const same =
@@ -110,8 +113,10 @@ export async function mirrorBefore(database: Queryable, id: string): Promise<Mir
     cancel_at: Date | null
     pending_change: PendingChange | null
     paused: boolean
+    news: number
   }>(
-    'select status, price_id, quantity, plan, plan_group, cancel_at, pending_change, paused from subscription where id = $1',
+    `select status, price_id, quantity, plan, plan_group, cancel_at, pending_change, paused, news
+       from subscription where id = $1`,
     [id],
   )
   const row = rows[0]
@@ -125,6 +130,7 @@ export async function mirrorBefore(database: Queryable, id: string): Promise<Mir
     cancelAt: row.cancel_at?.toISOString() ?? null,
     pending: row.pending_change,
     paused: row.paused,
+    news: row.news,
   }
 }
 

@@ -149,6 +149,7 @@ export const subscription = pgTable('subscription', {
   pendingChange: jsonb('pending_change').$type<PendingChange>(),
   paused: boolean('paused').notNull().default(false),
   payment: jsonb('payment').$type<OwedPayment>(),
+  news: integer('news').notNull().default(0),
 })
 
 export const entitlement = pgTable('entitlement', {

@@ -9,6 +9,8 @@ import { invoiceFacts } from './subscription-facts.ts'
 
 type Change = Extract<SubscriptionStep, { do: 'change' }>
 type Schedule = Extract<SubscriptionStep, { do: 'schedule' }>
+/** A step that Stripe bills at once. */
+export type BilledStep = Extract<SubscriptionStep, { do: 'change' | 'resume' }>
 
 export type ChangeGateway = ReturnType<typeof createChangeGateway>
 
@@ -83,11 +85,11 @@ export function createChangeGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
       })
     },
 
-    /** The invoice that a change would make, as facts; it exists nowhere. */
-    async preview(subscription: string, step: Change): Promise<InvoiceFacts> {
+    /** The invoice that a change or the end of a pause would make, as facts; it exists nowhere. */
+    async preview(subscription: string, step: BilledStep): Promise<InvoiceFacts> {
       const invoice = await stripe.invoices.createPreview({
         subscription,
-        subscription_details: billing(step),
+        subscription_details: step.do === 'resume' ? { resume_at: 'now' } : billing(step),
       })
       return invoiceFacts(invoice, invoice.lines.data)
     },

@@ -221,6 +221,7 @@ async function go(
   const intent = 'id' in charge ? charge.id : 'pi_sample'
   await step('payments.chargeOf', () => payments.chargeOf({ customer, attempt, startedAt }), null)
   await step('payments.chargeNamed', () => payments.chargeNamed(intent, attempt), null)
+  await step('payments.named', () => payments.named(intent), null)
   await step('collection.waitsForCustomer', () => collection.waitsForCustomer(intent), false)
   await step('purchases.pageOfPayment', () => purchases.pageOfPayment(intent), undefined)
   await step('purchases.packPayment', () => purchases.packPayment(intent, `ord_${run}`), undefined)
@@ -347,6 +348,7 @@ async function go(
     await stripe.customers.update(poor, { invoice_settings: { default_payment_method: card.id } })
     return id
   }, 'sub_sample')
+  await step('changes.preview', () => changes.preview(paused, { do: 'resume' }), undefined)
   await take({ do: 'resume' }, paused)
 
   const since = new Date(Date.now() - 3_600_000).toISOString()

@@ -115,10 +115,50 @@ describe('failed payments', () => {
     }
   })
 
-  it('its arrival is told when it had failed before, and not otherwise', () => {
+  it('its arrival is told when its failure was, however often it was tried', () => {
     const paid = { status: 'paid', paidAt: after(4), amountPaid: '2000' }
-    assert.deepEqual(keys(seen(after(4), { ...paid, attempts: 2 })), ['payment_recovered:in_1'])
-    assert.deepEqual(keys(seen(after(4), { ...paid, attempts: 1 })), [])
+    for (const attempts of [1, 2]) {
+      const told = seen(after(4), { ...paid, attempts, failureTold: true })
+      assert.deepEqual(keys(told), ['payment_recovered:in_1'])
+      assert.deepEqual(keys(seen(after(4), { ...paid, attempts })), [])
+    }
+  })
+
+  it('a renewal that fails says until when the credits before it last, while they do', () => {
+    const graceOf = (at: string, change: Partial<InvoiceFacts>, creditsUntil: string | null) => {
+      const [notice] = paymentNotices(seen(at, change, { creditsUntil }), 'acc_1')
+      return notice?.kind === 'payment_failed' ? notice.data.graceEndsAt : undefined
+    }
+    assert.equal(graceOf(after(0), {}, after(3)), after(3))
+    assert.equal(graceOf(after(3), { attempts: 2 }, after(3)), null)
+    assert.equal(graceOf(after(0), {}, null), null, 'they never lapse')
+    // what was granted stays as it is when a change is not paid
+    assert.equal(graceOf(after(0), { reason: 'subscription_update' }, after(3)), null)
+  })
+
+  it('after the end nobody is reminded; what is open is looked at for thirty days, and then it is over', () => {
+    const ended = (day: number, change: Partial<InvoiceFacts> = {}, lookDays?: number) =>
+      seen(
+        after(day),
+        { nextAttemptAt: null, ...change },
+        {
+          subscription: { ...subscription, status: 'canceled', endedAt: after(2) },
+          ...(lookDays === undefined ? {} : { lookDays }),
+        },
+      )
+    assert.deepEqual(keys(ended(8)), ['payment_failed:in_1:1'])
+    assert.equal(nextReminder(ended(2)), null)
+    const plan = (observation: Observation) => decideSubscription(observation)
+    const last = plan(ended(31.5, {}, 30))
+    assert.deepEqual([last?.mirror.deadline, last?.over], [after(32.5), false])
+    for (const change of [{}, { status: 'draft' }, { nextAttemptAt: after(31) }]) {
+      const over = plan(ended(32, change, 30))
+      assert.deepEqual([over?.mirror.deadline, over?.over], [null, true], JSON.stringify(change))
+      assert.equal(over?.mirror.payment?.invoice, change.status === 'draft' ? undefined : 'in_1')
+    }
+    // what Stripe still tries is waited for, and a history from before goes on as it was recorded
+    assert.equal(plan(ended(32, { nextAttemptAt: after(40) }, 30))?.over, false)
+    assert.equal(plan(ended(500))?.over, false)
   })
 
   it('what a pending change waits for is not owed', () => {

@@ -265,7 +265,10 @@ describe('changes of plan', function () {
     assert.equal(await balanceOf(stack, account), '0')
     const body = ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
     assert.equal(body['paused'], false)
-    assert.deepEqual(await notices(account), ['subscription_paused'])
+    assert.deepEqual(await notices(account), ['subscription_paused', 'subscription_unpaused'])
+    await later(31 * DAY_MS)
+    assert.deepEqual(await grants(account), ['20 first_payment', '20 renewal'])
+    assert.equal(await balanceOf(stack, account), '20')
   })
 
   it('in Stripe’s own page, opened by a command: what is done there is seen, and what is given up there', async () => {

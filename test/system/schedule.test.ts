@@ -231,7 +231,7 @@ describe('changes at the end of a period', function () {
 
     it('a change that Stripe does not hold any more when it is looked at is not told as made', async () => {
       const subscriber = await subscribe(stack)
-      const { subscription: look } = createGateway(stack.stripe)
+      const gateway = createGateway(stack.stripe)
       let looks = 0
       const act = await changing(subscriber, 'tier_6_50', {
         gateway: {
@@ -241,7 +241,7 @@ describe('changes at the end of a period', function () {
               const items = [{ id: item?.id ?? '', price: await priceOf('tier_12_100.month.v1') }]
               await stack.stripe.subscriptions.update(id, { items, proration_behavior: 'none' })
             }
-            return await look(id)
+            return await gateway.subscription(id)
           },
         },
       })
@@ -308,9 +308,9 @@ describe('changes at the end of a period', function () {
       ok(await change(after.subscription, { plan: 'tier_6_50' }))
       assert.ok((await endOf(after.subscription)) > end)
       await later(2 * HOUR_MS)
-      const both = ['subscription_create', 'subscription_cycle', 'subscription_update']
+      const both = new Set(['subscription_create', 'subscription_cycle', 'subscription_update'])
       for (const { account, subscription } of [before, after])
-        assert.deepEqual((await assertGranted(account, subscription)).toSorted(), both)
+        assert.deepEqual(new Set(await assertGranted(account, subscription)), both)
       // the first one's renewal is of the new plan
       const { body } = await stack.call<{ balance: string }>('GET', `/v1/accounts/${before.account}/balance`)
       assert.equal(body.balance, '50')

@@ -89,8 +89,20 @@ export function invoiceOfIntent(world: World, intentId: string): Invoice | undef
   return id === undefined ? undefined : world.store.get('invoice', id)
 }
 
+/**
+ * How often an invoice was tried, after one more attempt: the first one counts whoever makes it, and then only automatic
+ * retries. stripe-node's types, Invoice.attempt_count
+ */
+function countAttempt({ attempt_count: before }: Invoice, automatic: boolean): number {
+  return automatic || before === 0 ? before + 1 : before
+}
+
 /** Open to paid, with all that Stripe says about it. `outOfBand`: no money moved through Stripe. */
-export function settle(world: World, id: string, outOfBand = false): Invoice {
+export function settle(
+  world: World,
+  id: string,
+  { outOfBand = false, automatic = false }: { outOfBand?: boolean; automatic?: boolean } = {},
+): Invoice {
   const open = world.need('invoice', id)
   world.deadlines.clear('invoice.attempt', id)
   const payment = paymentOf(world, id)
@@ -101,7 +113,7 @@ export function settle(world: World, id: string, outOfBand = false): Invoice {
     amount_paid_off_stripe: outOfBand ? open.amount_due : 0,
     amount_remaining: 0,
     attempted: true,
-    attempt_count: collected ? open.attempt_count + 1 : open.attempt_count,
+    attempt_count: collected ? countAttempt(open, automatic) : open.attempt_count,
     auto_advance: false,
     next_payment_attempt: null,
     status_transitions: { ...open.status_transitions, paid_at: world.at },
@@ -175,12 +187,12 @@ export function attempt(
     authenticated: how.authenticated ?? false,
     challenge: how.challenge ?? how.automatic,
   })
-  if (outcome === 'succeeded') return { outcome, invoice: settle(world, id) }
+  if (outcome === 'succeeded') return { outcome, invoice: settle(world, id, { automatic: how.automatic }) }
   return { outcome, invoice: missed(world, open, how.automatic, outcome) }
 }
 
 function missed(world: World, open: Invoice, automatic: boolean, outcome: Outcome | 'no_method'): Invoice {
-  const count = open.attempt_count + 1
+  const count = countAttempt(open, automatic)
   const next = automatic ? nextAttempt(world, open, count) : open.next_payment_attempt
   if (automatic && next !== null) world.deadlines.set('invoice.attempt', open.id, next * 1000)
   const after = world.update('invoice', open.id, {

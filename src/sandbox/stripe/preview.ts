@@ -4,6 +4,7 @@
 import { turnPeriod } from './cycle.ts'
 import { StripeFault } from './error.ts'
 import { finalize } from './invoicing.ts'
+import { resume } from './pause.ts'
 import { firstInvoice, newSubscription, type NewSubscription } from './subscribing.ts'
 import { cancelAtOnce, changeSubscription, type Change } from './subscription-change.ts'
 import type { Invoice } from './wire.ts'
@@ -13,14 +14,20 @@ import type { World } from './world.ts'
 export function previewChange(
   world: World,
   subId: string,
-  change: Change & { cancel_now?: boolean | undefined },
+  change: Change & { cancel_now?: boolean | undefined; resume_at?: 'now' | undefined },
 ): Invoice {
   return shown(world, () => {
     const before = world.need('subscription', subId)
-    const { cancel_now: ends, ...rest } = change
+    const { cancel_now: ends, resume_at: resumes, ...rest } = change
     if (ends) {
       const prorate = change.proration_behavior !== 'none'
       return cancelAtOnce(world, subId, { prorate, invoice_now: true }).latest_invoice
+    }
+    if (resumes !== undefined) {
+      // what is paid shows in no preview, so nobody is charged for one
+      const how = { anchor: 'now', behavior: 'none', payment: 'resume_on_payment_success' } as const
+      resume(world, before, how)
+      return world.need('subscription', subId).latest_invoice
     }
     const asked = Object.values(rest).some((value) => value !== undefined)
     const after = asked

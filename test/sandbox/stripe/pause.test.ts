@@ -185,8 +185,14 @@ describe('stripe sandbox: pauses', () => {
     assert.deepEqual(amounts(await last(world, sub.id)), [-1000])
     await to('2027-07-10T00:00:00Z')
     assert.equal((await stripe.invoices.list({ subscription: sub.id })).data.length, 2)
+    const preview = await stripe.invoices.createPreview({
+      subscription: sub.id,
+      subscription_details: { resume_at: 'now' },
+    })
+    assert.equal((await stripe.subscriptions.retrieve(sub.id)).status, 'paused')
     await stripe.subscriptions.resume(sub.id)
     const invoice = await last(world, sub.id)
+    assert.deepEqual([preview.total, amounts(preview)], [invoice.total, amounts(invoice)])
     assert.deepEqual([invoice.total, invoice.amount_paid], [2000, 1000])
     await stripe.subscriptions.pause(sub.id, { bill_for: { unused_time_from: { type: 'none' } } })
     await stripe.subscriptions.resume(sub.id)

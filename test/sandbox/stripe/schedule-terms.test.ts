@@ -42,7 +42,7 @@ async function scheduled() {
           { items: running.items, ...next },
         ],
       }),
-    async billedInMay() {
+    billedInMay: async () => {
       await to('2027-05-01T02:00:00Z')
       const invoice = await stripe.invoices.retrieve((await read()).latest_invoice as string)
       return invoice.total

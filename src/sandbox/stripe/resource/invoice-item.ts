@@ -31,6 +31,7 @@ const details = hash({
   metadata,
   proration_behavior: prorationBehavior,
   proration_date: int,
+  resume_at: oneOf('now'),
   trial_end: either(oneOf('now'), int),
 })
 

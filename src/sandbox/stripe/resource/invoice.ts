@@ -76,7 +76,7 @@ export const invoice: Resource = {
         if (old.status === 'void') throw refused(`Invoices with status ${old.status} cannot be paid.`)
         const open = old.status === 'draft' ? finalize(world, id) : old
         if (open.status === 'paid') return open
-        if (params.paid_out_of_band) return settle(world, id, true)
+        if (params.paid_out_of_band) return settle(world, id, { outOfBand: true })
         const method =
           params.payment_method === undefined
             ? methodFor(world, open)
