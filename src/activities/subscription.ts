@@ -139,7 +139,7 @@ export function createSubscriptionActivities({
       // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
       for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
       // while it is there, Stripe's own page lets its customer change nothing
-      if (input.plan.letGo != null) await changes.letGo(input.plan.letGo)
+      if (plan.letGo != null) await changes.letGo(plan.letGo)
       return { role, settled }
     },
 

@@ -76,7 +76,12 @@ function countOf(list: readonly unknown[] | '' | null | undefined): number {
 }
 
 function idsOf(list: readonly (string | { id: string })[] | '' | null | undefined): string {
-  return list == null || list === '' ? '' : list.map(idOf).toSorted().join()
+  return list == null || list === ''
+    ? ''
+    : list
+        .map((each) => idOf(each) ?? '')
+        .toSorted()
+        .join()
 }
 
 /** A discount that is there already is used again: a coupon would begin another one. */
