@@ -7,7 +7,14 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify
 import { z } from 'zod'
 import type { Foresight, PlannedDate } from '../domain/effect.ts'
 import { idFrom } from '../domain/id.ts'
-import { type Command, type CommandInput, finishCommand, insertCommand, isOwned } from '../store/command.ts'
+import {
+  type Command,
+  type CommandInput,
+  finishCommand,
+  insertCommand,
+  isOwned,
+  lasting,
+} from '../store/command.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import { type Client, type Queryable, transaction } from '../store/connect.ts'
 import { keepReply, readReply, type Reply } from '../store/reply.ts'
@@ -144,7 +151,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
   const asked = await askWorkflow(reach, request, {
     operation,
     subject: owner,
-    input: { ...input, ...once.foresee },
+    input: { ...lasting(input), ...once.foresee },
   })
   const { postings, stripe, notices, dates } = begun.effects
   return {

@@ -54,9 +54,9 @@ const HEADERS = {
     description: 'this answer was given before',
     schema: { type: 'string', enum: ['true'] },
   },
-  Location: { description: 'where the command can be read', schema: { type: 'string' } },
-  'Retry-After': { description: 'seconds', schema: { type: 'string', pattern: '^[0-9]+$' } },
-  'WWW-Authenticate': { schema: { type: 'string', enum: ['Bearer'] } },
+  Location: { description: 'where the command can be read', required: true, schema: { type: 'string' } },
+  'Retry-After': { description: 'seconds', required: true, schema: { type: 'string', pattern: '^[0-9]+$' } },
+  'WWW-Authenticate': { required: true, schema: { type: 'string', enum: ['Bearer'] } },
 }
 
 const headers = (...names: (keyof typeof HEADERS)[]) =>
@@ -116,7 +116,7 @@ function problemResponse(status: number, codes: Code[]): Json {
   return {
     description: codes.map((code) => `\`${code}\``).join(', '),
     ...(status === 401 && { headers: headers('WWW-Authenticate') }),
-    ...(status === 503 && { headers: headers('Retry-After') }),
+    ...((status === 429 || status === 503) && { headers: headers('Retry-After') }),
     content: {
       'application/problem+json': {
         schema: {

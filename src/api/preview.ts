@@ -222,7 +222,8 @@ export async function askWorkflow(
     try {
       return await askPreview(reach, randomUUID(), asked, WAIT_MS)
     } catch (error) {
-      request.log.warn({ ...asked, failure: describeFailure(error) }, 'a preview was not answered')
+      const { operation, subject: workflow } = asked
+      request.log.warn({ operation, workflow, failure: describeFailure(error) }, 'a preview was not answered')
     }
   }
   throw new Problem('unavailable', 'nobody could say in time what this would do; ask again', {
