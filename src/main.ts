@@ -147,6 +147,7 @@ export async function startWorker({
           pool,
           gateway,
           changes,
+          payments,
           look: (asked) => subscriptions.observeSubscription(asked),
         }),
       },

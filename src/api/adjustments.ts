@@ -57,24 +57,28 @@ const debit = z.strictObject({
     .describe('what is not available any more becomes a debt; otherwise it is refused then'),
 })
 
-const adjustmentInput = z.discriminatedUnion('direction', [credit, debit]).meta({
-  examples: [
-    {
-      account: EXAMPLE.account,
-      direction: 'debit',
-      amount: '12.5',
-      reason_code: 'granted_twice',
-      metadata: { ticket: '1207' },
-    },
-    {
-      account: EXAMPLE.account,
-      direction: 'credit',
-      amount: '12.5',
-      reason_code: 'outage',
-      expires_at: EXAMPLE.farOff,
-    },
-  ],
-})
+const adjustmentInput = z
+  .discriminatedUnion('direction', [credit, debit], {
+    error: ({ code }) => (code === 'invalid_union' ? 'expected "direction": "credit" or "debit"' : undefined),
+  })
+  .meta({
+    examples: [
+      {
+        account: EXAMPLE.account,
+        direction: 'debit',
+        amount: '12.5',
+        reason_code: 'granted_twice',
+        metadata: { ticket: '1207' },
+      },
+      {
+        account: EXAMPLE.account,
+        direction: 'credit',
+        amount: '12.5',
+        reason_code: 'outage',
+        expires_at: EXAMPLE.farOff,
+      },
+    ],
+  })
 
 const adjustmentView = z
   .object({

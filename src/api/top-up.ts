@@ -2,19 +2,21 @@
 import { z } from 'zod'
 import { formatCredits, parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
+import { workflowId } from '../domain/id.ts'
 import { requireAccount } from '../store/account.ts'
 import type { Client, Queryable } from '../store/connect.ts'
 import { packOnSale } from '../store/price-list.ts'
 import { disableTopUp, enableTopUp, readTopUp, type TopUpRow } from '../store/top-up.ts'
+import type { PreviewInput } from '../workflows/message.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { dryRunQuery, isDryRun, orPreview } from './preview.ts'
-import { invalidFields } from './problem.ts'
 import {
   accountParams,
   answers,
   creditsInput,
   creditsOutput,
+  currencyInput,
   EXAMPLE,
   instant,
   minorUnits,
@@ -28,17 +30,22 @@ const minorInput = z
   .regex(/^[1-9]\d{0,11}$/, 'an amount in minor units as a string, such as "2000" for $20.00')
   .meta({ examples: ['10000'] })
 
+const topUpOn = z.strictObject({
+  enabled: z.literal(true),
+  pack: z.string().min(1).max(63).describe('the id of a pack in /v1/catalog'),
+  threshold: creditsInput.describe('credits: below this, one pack is bought'),
+  monthly_max_minor: minorInput.describe('most that it charges in a calendar month (UTC), in minor units'),
+  currency: currencyInput,
+  return_url: returnUrl.describe(
+    'where the customer goes after a page on which his bank wants him to pay himself',
+  ),
+})
+
+const topUpOff = z.strictObject({ enabled: z.literal(false).describe('keeps what was set') })
+
 const topUpInput = z
-  .strictObject({
-    enabled: z.boolean(),
-    pack: z.string().min(1).max(63).optional().describe('the id of a pack in /v1/catalog'),
-    threshold: creditsInput.optional().describe('credits: below this, one pack is bought'),
-    monthly_max_minor: minorInput
-      .optional()
-      .describe('most that it charges in a calendar month (UTC), in minor units'),
-    return_url: returnUrl
-      .optional()
-      .describe('where the customer goes after a page on which his bank wants him to pay himself'),
+  .discriminatedUnion('enabled', [topUpOn, topUpOff], {
+    error: ({ code }) => (code === 'invalid_union' ? 'expected "enabled": true or false' : undefined),
   })
   .meta({
     examples: [
@@ -53,7 +60,7 @@ const topUpInput = z
     ],
   })
 
-type TopUpInput = z.infer<typeof topUpInput>
+type TopUpOn = z.infer<typeof topUpOn>
 
 const attemptView = z.object({
   id: z.string(),
@@ -74,7 +81,8 @@ const topUpView = z
     pack: z.string(),
     threshold: creditsOutput,
     monthly_max_minor: minorUnits,
-    month_minor: minorUnits.describe('charged, or about to be, in the calendar month that runs'),
+    currency: z.string().nullable().describe('what it charges, and counts; null: nothing is on sale'),
+    month_minor: minorUnits.describe('charged in it, or about to be, in the calendar month that runs'),
     return_url: z.string(),
     declines: z.int().describe('in a row; the third stops it'),
     next_attempt_at: instant.nullable().describe('after a decline: not before'),
@@ -95,6 +103,7 @@ const topUpView = z
         pack: 'credits_25',
         threshold: '5',
         monthly_max_minor: '10000',
+        currency: 'usd',
         month_minor: '2500',
         return_url: 'https://product.example/credits',
         declines: 0,
@@ -143,14 +152,20 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
     async handler(request, reply) {
       const { body, params } = request
       const { account } = params
+      // read before anything is looked up: no state of things makes a malformed amount right
+      const settings = body.enabled
+        ? { ...body, threshold: formatCredits(parseCredits(body.threshold)) }
+        : undefined
       const answer = await answerOnce(deps, request, reply, {
         scope: account,
         operation: 'set_top_up',
         content: body,
         owner: null,
         input: {},
+        afterwards: settings && charging(account, settings),
         status: 200,
-        begin: (client) => set(client, account, body),
+        begin: (client) =>
+          settings === undefined ? disable(client, account) : enable(client, account, settings),
         view: async (database) => viewOf(await requireTopUp(database, account)),
       })
       if (body.enabled && !isDryRun(request)) watch.wake(account)
@@ -174,30 +189,30 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
   })
 }
 
-async function set(client: Client, account: string, input: TopUpInput): Promise<void> {
+async function disable(client: Client, account: string): Promise<void> {
+  await requireAccount(client, account)
+  if (!(await disableTopUp(client, account))) throw none(account)
+}
+
+async function enable(client: Client, account: string, settings: TopUpOn): Promise<void> {
   const { stripeCustomerId } = await requireAccount(client, account)
-  const { enabled, pack, threshold, monthly_max_minor: monthlyMaxMinor, return_url: url } = input
-  if (!enabled) {
-    const needless = FIELDS.filter((field) => input[field] !== undefined)
-    if (needless.length > 0)
-      throw invalidFields(needless, 'not with "enabled": false, which keeps what was set')
-    if (!(await disableTopUp(client, account))) throw none(account)
-    return
-  }
-  if (pack === undefined || threshold === undefined || monthlyMaxMinor === undefined || url === undefined) {
-    const missing = FIELDS.filter((field) => input[field] === undefined)
-    throw invalidFields(missing, 'required with "enabled": true')
-  }
-  const credits = formatCredits(parseCredits(threshold))
-  if ((await packOnSale(client, pack)) === undefined)
-    throw new Refusal('pack_not_found', 'no such pack is on sale')
+  const { pack, threshold, monthly_max_minor: monthlyMaxMinor, return_url: returnUrl } = settings
+  const terms = await packOnSale(client, pack, settings.currency)
+  if (terms === undefined) throw new Refusal('pack_not_found', 'no such pack is on sale')
   if (stripeCustomerId === null) {
     throw new Refusal('payment_method_missing', 'no checkout of this account has kept a card yet')
   }
-  await enableTopUp(client, account, { pack, threshold: credits, monthlyMaxMinor, returnUrl: url })
+  // the one that was agreed to, also when the catalogue's becomes another
+  const agreed = { pack, threshold, monthlyMaxMinor, currency: terms.currency, returnUrl }
+  await enableTopUp(client, account, agreed)
 }
 
-const FIELDS = ['pack', 'threshold', 'monthly_max_minor', 'return_url'] as const
+/** What an account that is low is charged at once, as a preview asks it. */
+function charging(account: string, settings: TopUpOn): PreviewInput {
+  const { pack, threshold, monthly_max_minor, currency } = settings
+  const input = { pack, threshold, monthly_max_minor, ...(currency === undefined ? {} : { currency }) }
+  return { operation: 'top_up', subject: workflowId.topUp(account), input }
+}
 
 const none = (account: string) =>
   new Refusal('top_up_not_found', `${account} never asked for automatic top-up`)
@@ -217,6 +232,7 @@ function viewOf(row: TopUpRow): z.infer<typeof topUpView> {
     pack: row.pack,
     threshold: formatCredits(row.threshold),
     monthly_max_minor: row.monthly_max_minor,
+    currency: row.currency,
     month_minor: row.month_minor,
     return_url: row.return_url,
     declines: row.declines,

@@ -21,7 +21,11 @@ describe('the examples of the document', () => {
     document = await currentDocument()
     api = await startApi({ reach: workflows.reach })
     workflows.answer = (command) =>
-      finishCommand(api.database.pool, command, { state: 'done', statusCode: 201, result: {} })
+      finishCommand(api.database.pool, command, {
+        state: 'done',
+        statusCode: 201,
+        result: { url: 'https://billing.example/1' },
+      })
     const { owner } = api.database
     approver = await createApiKey(owner, { name: 'approver', scopes: SCOPES })
     await sell(api.database, 'tier_2_20')

@@ -221,6 +221,7 @@ async function go(
   const intent = 'id' in charge ? charge.id : 'pi_sample'
   await step('payments.chargeOf', () => payments.chargeOf({ customer, attempt, startedAt }), null)
   await step('payments.chargeNamed', () => payments.chargeNamed(intent, attempt), null)
+  await step('payments.named', () => payments.named(intent), null)
   await step('collection.waitsForCustomer', () => collection.waitsForCustomer(intent), false)
   await step('purchases.packPayment', () => purchases.packPayment(intent, `ord_${run}`), undefined)
 
