@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { createApiKey, SCOPES } from '../../src/store/api-key.ts'
-import { keepTerms } from '../../src/store/catalog-price.ts'
+import { keepTerms, putInForce } from '../../src/store/catalog-price.ts'
 import { finishCommand } from '../../src/store/command.ts'
 import { currentDocument, type OpenApi, type Parameter, requestExamples } from '../support/contract.ts'
 import { FREE_TERMS, PACK_TERMS } from '../support/terms.ts'
@@ -31,8 +31,16 @@ describe('the examples of the document', () => {
     await sell(api.database, 'tier_2_20')
     await sell(api.database, 'tier_6_50')
     await keepTerms(owner, FREE_TERMS)
-    await keepTerms(owner, { ...PACK_TERMS, pack: 'credits_25' })
+    await keepTerms(owner, { ...PACK_TERMS, pack: 'credits_25', lookupKey: 'pack.credits_25.v1' })
     await owner.query('update catalog_price set on_sale = true')
+    const limits = {
+      grantMax: '1000',
+      purchaseMin: '500',
+      purchaseMax: '50000',
+      purchaseDayMax: '100000',
+      purchaseHourMax: 10,
+    }
+    await putInForce(owner, { version: 'v1', currency: 'usd', limits, dunning: { reminderDays: [] } })
   })
   after(() => api.close())
 
@@ -55,7 +63,14 @@ describe('the examples of the document', () => {
 
   /** Something that exists and has the name of a path's parameter. */
   const existing: Record<string, (path: string) => Promise<string>> = {
-    account: newAccount,
+    async account(path) {
+      const account = await newAccount()
+      if (path.endsWith('/top_up')) {
+        const [on] = requestExamples(document.paths[path]?.['post'] ?? { responses: {} })
+        assert.equal((await api.post(path.replace('{account}', account), on)).status, 200)
+      }
+      return account
+    },
     spend: async () => await made(`/v1/accounts/${await newAccount()}/spend`, { amount: '12.5' }),
     hold: async () =>
       await made(`/v1/accounts/${await newAccount()}/holds`, { amount: '12.5', expires_in: 600 }),

@@ -128,9 +128,10 @@ const GOOD: Record<string, Schema> = {
 
 /** Fills in what only this API here knows of a body's fields: values that are good, and names of things that exist. */
 function inform({ properties = {} }: Shape, ids: Record<string, string>): void {
-  const { account, plan } = properties
+  const { account, currency, plan } = properties
   if (account !== undefined) account['examples'] = [ids['buyer']]
   if (plan !== undefined) plan['examples'] = [ids['plan']]
+  if (currency !== undefined) currency['examples'] = ['usd']
   for (const [field, good] of Object.entries(GOOD)) if (field in properties) properties[field] = good
 }
 
