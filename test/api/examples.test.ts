@@ -124,7 +124,7 @@ describe('the examples of the document', () => {
       else if (place === 'query' && (example !== undefined || required === true))
         query.set(name, String(example ?? values?.[0]))
     }
-    return `${url.replace('{endpoint}', endpoint)}?${query}`
+    return `${url.replace('{endpoint}', endpoint)}?${query.toString()}`
   }
 
   it('are answered, where what they name exists', async () => {

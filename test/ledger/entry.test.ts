@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { parseCredits } from '../../src/domain/credits.ts'
 import { readBalanceAt } from '../../src/ledger/balance.ts'
-import { ENTRY_KINDS, readLedger, readUsage } from '../../src/ledger/entry.ts'
+import { ENTRY_KINDS, type EntryKind, readLedger, readUsage } from '../../src/ledger/entry.ts'
 import { captureHold } from '../../src/ledger/hold.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend } from '../../src/ledger/spend.ts'
@@ -165,20 +165,22 @@ describe('the ledger of a large wallet', () => {
       [account],
     )
     await database.owner.query('analyze posting')
+    const many: Partial<Record<EntryKind, number>> = { spend: 20, grant: 1 }
     for (const kind of ENTRY_KINDS) {
       const plans: string[] = []
       const explained: Queryable = {
-        async query(text, values) {
+        async query(query, values) {
+          const text = typeof query === 'string' ? query : query.text
           const { rows } = await database.pool.query<{ 'QUERY PLAN': string }>(
-            `explain (costs off) ${String(text)}`,
+            `explain (costs off) ${text}`,
             values,
           )
           plans.push(rows.map((row) => row['QUERY PLAN']).join('\n'))
-          return await database.pool.query(text, values)
+          return await database.pool.query(query, values)
         },
       }
       const entries = await readLedger(explained, account, { limit: 20, kind })
-      assert.equal(entries.length, { spend: 20, grant: 1 }[String(kind)] ?? 0, kind)
+      assert.equal(entries.length, many[kind] ?? 0, kind)
       const index = kind === 'spend' ? /using posting_\d_pkey/ : /using posting_\d_account_id_kind_seq_idx/
       assert.match(plans.at(-1) ?? '', index, kind)
     }

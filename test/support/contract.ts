@@ -26,7 +26,7 @@ export interface Parameter {
   in: string
   name: string
   required?: boolean
-  example?: unknown
+  example?: string | number | boolean
   schema: object
 }
 
@@ -103,7 +103,7 @@ export interface Answered {
   method: string
   url: string
   status: number
-  headers: Record<string, unknown>
+  headers: Record<string, string | string[] | number | undefined>
   text: string
 }
 
@@ -132,9 +132,9 @@ export function conformance(document: OpenApi): (answer: Answered) => void {
       if (response.headers?.[name] === undefined) {
         assert(value === undefined, `${what}, with ${name}, which the document does not name`)
       } else if (value === undefined) assert(required !== true, `${what}, without ${name}`)
-      else assert(ajv.validate(schema, value), `${what}, with ${name}: ${String(value)}`)
+      else assert(ajv.validate(schema, value), `${what}, with ${name}: ${value.toString()}`)
     }
-    const [type = ''] = String(headers['content-type'] ?? '').split(';')
+    const [type = ''] = `${headers['content-type']?.toString()}`.split(';')
     const schema = response.content?.[type]?.schema
     assert(schema, `${what}, as ${type}, which the document does not name`)
     const validate = compiled.get(schema) ?? ajv.compile({ ...schema, components })
