@@ -92,7 +92,7 @@ function complete(method: string, operation: Operation): Code[] {
     for (const { schema } of Object.values(requestBody.content)) keepable(schema)
   }
   for (const parameter of parameters) if (parameter.in !== 'header') keepable(parameter.schema)
-  const replayable = method === 'post' && operation.security !== undefined
+  const replayable = method !== 'get' && operation.security !== undefined
   for (const [status, response] of Object.entries(responses)) {
     response['description'] = SAID[status] ?? 'It is answered'
     if (status === '200' && parameters.some(({ name }) => name === 'dry_run')) {
