@@ -24,6 +24,7 @@ import { businessNow } from '../clock.ts'
 import type { CollectionGateway } from '../stripe/collection.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { SYSTEM } from '../domain/approval.ts'
+import { Stale } from '../domain/error.ts'
 import { approvalKey, postingKey, workflowId } from '../domain/id.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { grantOf } from './change.ts'
@@ -50,6 +51,16 @@ export interface SubscriptionSight {
   events: string[]
 }
 
+interface PlanInput {
+  plan: SubscriptionPlan
+  events: string[]
+}
+
+interface Applied {
+  role: string
+  settled: boolean
+}
+
 export type SubscriptionActivities = ReturnType<typeof createSubscriptionActivities>
 
 export function createSubscriptionActivities({ pool, gateway, collection, reach }: SubscriptionDeps) {
@@ -72,7 +83,7 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       }
       const invoices = await gateway.invoices(id)
       const { written, pending } = await entitlementsOf(pool, id)
-      const { settled, owed } = await settlementsOf(pool, id)
+      const { settled, owed } = await settlementsOf(pool, account, id)
       const posted = await knownKeys(
         pool,
         account,
@@ -104,14 +115,19 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       return { at, events, observation }
     },
 
-    /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
-    async applySubscription(input: {
-      plan: SubscriptionPlan
-      events: string[]
-    }): Promise<{ role: string; settled: boolean }> {
-      const { role, settled, owners } = await transaction(pool, (client) =>
-        applyPlan(client, input.plan, input.events),
+    /**
+     * Carries out a plan in one transaction: wallet first, then everything that must be true together. Nothing of it when
+     * it is stale: then look again.
+     */
+    async applySubscription({ plan, events }: PlanInput): Promise<Applied | { stale: true }> {
+      const applied = await transaction(pool, (client) => applyPlan(client, plan, events)).catch(
+        (error: unknown) => {
+          if (error instanceof Stale) return undefined
+          throw error
+        },
       )
+      if (applied === undefined) return { stale: true }
+      const { role, settled, owners } = applied
       // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
       for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
       return { role, settled }
@@ -145,6 +161,7 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
 /**
  * Carries out a plan inside the caller's transaction.
  * @returns the role it has, whether that is settled, and the workflows that have something to do now: wake them
+ * @throws Stale when another subscription of the account has changed what is owed since this one looked
  */
 export async function applyPlan(
   client: Client,
@@ -155,6 +172,7 @@ export async function applyPlan(
   const { payments, entitlements, grants, mirror, ...more } = plan as KeptPlan
   const { settlements = [], cuts = [], notices = [] } = more
   await lockWallet(client, mirror.account)
+  await requireOwed(client, plan)
   for (const payment of payments) {
     await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
   }
@@ -190,6 +208,13 @@ export async function applyPlan(
   await makeDuplicatesDue(client, orphans)
   owners.push(...orphans)
   return { role, settled: !unsettled, owners }
+}
+
+/** What is paid makes good what is owed, which every subscription of the account may change until its wallet is locked. */
+async function requireOwed(client: Client, { payments, owed, mirror }: SubscriptionPlan): Promise<void> {
+  if (owed === undefined || payments.length === 0) return
+  const now = (await settlementsOf(client, mirror.account, mirror.id)).owed
+  if (now !== owed) throw new Stale(`${mirror.account} owed ${owed}, and owes ${now}`)
 }
 
 /**

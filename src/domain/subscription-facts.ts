@@ -105,7 +105,7 @@ export interface Observation {
   /** keys that are granted or written already */
   known: string[]
   pending: PendingEntitlement[]
-  /** credits whose money was given back, and that no later grant has made good; absent: none */
+  /** credits whose money the account was given back, and that no later grant has made good; absent: none */
   owed?: string
   /** days after a failure on which its customer is reminded; absent in old histories */
   reminderDays?: number[]
@@ -227,6 +227,8 @@ export interface SubscriptionPlan {
   cuts: CutStep[]
   notices: PlannedNotice[]
   mirror: Mirror
+  /** what the account owed when this was decided; absent in plans of an earlier version */
+  owed?: string
   /** nothing is left to do and nothing will be: the workflow may close */
   over: boolean
 }

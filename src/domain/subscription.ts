@@ -89,7 +89,18 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   const { added: entitlements, cuts } = months
   const { notices, news } = noticesOf(seen, now, grants)
   const mirror = { ...now, news }
-  return { payments, entitlements, grants, settlements, cuts, notices, mirror, over: deadline === null }
+  const seenOwed = seen.owed === undefined ? {} : { owed: seen.owed }
+  return {
+    payments,
+    entitlements,
+    grants,
+    settlements,
+    cuts,
+    notices,
+    mirror,
+    ...seenOwed,
+    over: deadline === null,
+  }
 }
 
 /** Paid invoices as they were paid: what was given back before a payment is made good by it. */
