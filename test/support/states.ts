@@ -490,12 +490,3 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
     },
   }
 }
-
-/** The states of both, by command. */
-export function withStates(
-  one: Record<string, States>,
-  other: Record<string, States>,
-): Record<string, States> {
-  const names = new Set([...Object.keys(one), ...Object.keys(other)])
-  return Object.fromEntries([...names].map((name) => [name, { ...one[name], ...other[name] }]))
-}

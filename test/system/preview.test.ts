@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Receiver, startReceiver } from '../support/outbox.ts'
-import { commandsIn, withStates } from '../support/states.ts'
-import { subscriptionStates } from '../support/subscription-states.ts'
+import { commandsIn } from '../support/states.ts'
 import { assertBooks } from '../support/ledger.ts'
 import { foreseeAndDo } from '../support/foresee-and-do.ts'
 import { type Freezer, freezer } from '../support/foreseen.ts'
@@ -14,10 +13,7 @@ describe('?dry_run=true of every command', function () {
   let proxy: StripeProxy
   let time: Freezer
   let receiver: Receiver
-  const commands = withStates(
-    commandsIn(() => ({ stack, receiver })),
-    subscriptionStates(() => stack),
-  )
+  const commands = commandsIn(() => ({ stack, receiver }))
   before(async () => {
     stack = await startStack({ worker: false })
     proxy = await startStripeProxy(stack.sandbox.url)
