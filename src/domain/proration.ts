@@ -73,7 +73,11 @@ function countedOf(bill: Bill, our: OurLine, beside: OurLine[]): Exact {
   const part = new Exact(msBetween(line.periodStart, line.periodEnd)).dividedBy(
     msBetween(whole.start, whole.end),
   )
-  const list = new Exact(terms.unitAmount).times(line.quantity ?? 0).times(Exact.min(part, 1))
+  // whole minor units, as Stripe bills them: what a few seconds cost is nothing to both
+  const list = new Exact(terms.unitAmount)
+    .times(line.quantity ?? 0)
+    .times(Exact.min(part, 1))
+    .toDecimalPlaces(0, Exact.ROUND_HALF_UP)
   return net.isNegative() ? Exact.min(net, list.negated()) : Exact.max(net, list)
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { Exact } from '../../src/domain/credits.ts'
-import { type End, Life } from '../support/life.ts'
+import { type Currency, type End, Life } from '../support/life.ts'
 import { type Interval, type Key, YEAR } from '../support/proration.ts'
 
 describe('going up and down mints nothing', () => {
@@ -47,7 +47,8 @@ describe('going up and down mints nothing', () => {
     assert.ok(life.promised.lte(promised), `${life.promised.toFixed()} is more than ${promised.toFixed()}`)
     assert.ok(promised.minus(life.promised).lt('0.0001'), 'and nothing is lost but what is rounded')
     const anew = new Life({ coupon: 90, rule: 'full' })
-    for (let cycle = 0; cycle < 50; cycle += 1) anew.startOver(0, 'prorated', 'a', 'month', 1)
+    for (let cycle = 0; cycle < 50; cycle += 1)
+      anew.startOver(0, 'prorated', { plan: 'a', interval: 'month', quantity: 1 })
     assert.equal(anew.promised.toFixed(), '20')
   })
 
@@ -77,7 +78,8 @@ describe('going up and down mints nothing', () => {
       const life = new Life()
       life.change(0, 'c', interval, 1, false)
       const { paid, promised } = life
-      for (let cycle = 0; cycle < 50; cycle += 1) life.startOver(0, 'prorated', 'c', interval, 1)
+      for (let cycle = 0; cycle < 50; cycle += 1)
+        life.startOver(0, 'prorated', { plan: 'c', interval, quantity: 1 })
       assert.equal(life.paid, paid)
       assert.ok(life.promised.lte(promised), `${life.promised.toFixed()} is more than ${promised.toFixed()}`)
       assert.ok(promised.minus(life.promised).lt('0.0001'), 'and nothing is lost but what is rounded')
@@ -88,9 +90,19 @@ describe('going up and down mints nothing', () => {
     const life = new Life()
     for (let cycle = 0; cycle < 50; cycle += 1) {
       life.change(0.1, 'a', 'month', 1, cycle % 2 === 0)
-      life.startOver(0, 'planned', 'b', 'month', 1)
+      life.startOver(0, 'planned', { plan: 'b', interval: 'month', quantity: 1 })
     }
     assertPaid(life, MONTHLY, 100)
+  })
+
+  it('fifty ends and orders in another currency: what one balance keeps is made good for money of the other', () => {
+    const life = new Life()
+    const bought = { plan: 'c', interval: 'month', quantity: 1 } as const
+    for (let cycle = 0; cycle < 50; cycle += 1) {
+      life.startOver(0, 'prorated', bought, cycle % 2 === 0 ? 'eur' : 'usd')
+    }
+    assert.deepEqual([life.mostPaid, life.paid], [20_000, 10_000])
+    assert.equal(life.promised.toFixed(), '100')
   })
 
   it('fifty pauses that give the time back', () => {
@@ -112,6 +124,7 @@ describe('going up and down mints nothing', () => {
     flag: boolean
     end: End
     coupon: number
+    currency: Currency
   }
   const step = fc.record<Step>({
     what: fc.constantFrom<Step['what'][]>(
@@ -130,11 +143,15 @@ describe('going up and down mints nothing', () => {
     flag: fc.boolean(),
     end: fc.constantFrom<End[]>('prorated', 'now', 'planned'),
     coupon: fc.constantFrom(0, 10, 50, 100),
+    currency: fc.constantFrom<Currency[]>('usd', 'usd', 'eur'),
   })
-  function take(life: Life, { what, part, plan, interval, quantity, flag, end, coupon }: Step): void {
+  function take(
+    life: Life,
+    { what, part, plan, interval, quantity, flag, end, coupon, currency }: Step,
+  ): void {
     if (what === 'renew') life.renew()
     else if (what === 'pause') life.pause(part, flag)
-    else if (what === 'startOver') life.startOver(part, end, plan, interval, quantity)
+    else if (what === 'startOver') life.startOver(part, end, { plan, interval, quantity }, currency)
     else if (what === 'discount') life.discount(coupon)
     else life.change(part, plan, interval, quantity, flag)
   }

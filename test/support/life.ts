@@ -21,6 +21,8 @@ import {
 /** How a subscription ends: now, with what is left given back or not; or at the end of its period. */
 export type End = 'prorated' | 'now' | 'planned'
 
+export type Currency = 'usd' | 'eur'
+
 interface Bought {
   plan: Key
   interval: Interval
@@ -38,9 +40,10 @@ interface Debit extends Bought {
 /** An account with one subscription at a time, in Stripe's flexible billing mode: a credit gives back what was debited. */
 export class Life {
   readonly granted: string[] = []
-  /** what was paid less what was given back, and the most that it ever was: that is the money paid in */
-  paid = 0
-  mostPaid = 0
+  /** what was paid less what was given back, and the most that it ever was: in each currency, for so are balances */
+  #paid: Record<Currency, number> = { usd: 0, eur: 0 }
+  #mostPaid: Record<Currency, number> = { usd: 0, eur: 0 }
+  #currency: Currency = 'usd'
   #owed = new Exact(0)
   /** months to come of the subscription that is there, and of those that ended */
   #pending: PendingEntitlement[] = []
@@ -64,9 +67,24 @@ export class Life {
     rule = 'proportional',
   }: { coupon?: number; rule?: 'full' | 'proportional' } = {}) {
     this.#coupon = coupon
-    const terms = Object.entries(TERMS).map(([id, each]) => [id, { ...each, discountRule: rule }])
+    const terms = Object.values(TERMS).flatMap((each) =>
+      (['usd', 'eur'] as const).map((currency) => {
+        const priceId = `${each.priceId}_${currency}`
+        return [priceId, { ...each, priceId, currency, discountRule: rule }]
+      }),
+    )
     this.#terms = Object.fromEntries(terms)
     this.#begin('subscription_create')
+  }
+
+  /** what was paid less what was given back, in minor units that are worth the same */
+  get paid(): number {
+    return this.#paid.usd + this.#paid.eur
+  }
+
+  /** the money that was paid in: what a balance of one currency still holds pays for nothing in another */
+  get mostPaid(): number {
+    return this.#mostPaid.usd + this.#mostPaid.eur
   }
 
   /** everything that is granted, or will be some day */
@@ -112,8 +130,8 @@ export class Life {
     else this.#pay('subscription_update', [this.#debit(this.#now, true)])
   }
 
-  /** The subscription ends, and the account orders another one. */
-  startOver(part: number, end: End, plan: Key, interval: Interval, quantity: number): void {
+  /** The subscription ends, and the account orders another one, in the same currency or another. */
+  startOver(part: number, end: End, bought: Bought, currency: Currency = this.#currency): void {
     if (end === 'planned') this.#now = this.#end
     else this.#pass(part)
     // what rides is billed at the end that was planned, and dropped where it ends now without a bill
@@ -122,7 +140,8 @@ export class Life {
     if (this.#riding.length + credits.length > 0) this.#pay('subscription_cycle', credits)
     this.#elder.push(...this.#pending.splice(0))
     this.#subscription += 1
-    this.#bought = { plan, interval, quantity }
+    this.#bought = bought
+    this.#currency = currency
     this.#begin('subscription_create')
   }
 
@@ -167,16 +186,17 @@ export class Life {
   }
 
   #line({ plan, interval, quantity }: Bought, change: Partial<LineFacts>): LineFacts {
-    const priceId = `price_${plan}_${interval}`
+    const priceId = `price_${plan}_${interval}_${this.#currency}`
     return line(`il_${(this.#number += 1)}`, plan, 0, { ...change, priceId, quantity })
   }
 
   #pay(reason: string, lines: LineFacts[]): void {
     const all = [...this.#riding.splice(0), ...lines]
     const net = all.reduce((total, { amount, discount }) => total + Number(amount) - Number(discount), 0)
-    this.paid += net
-    this.mostPaid = Math.max(this.mostPaid, this.paid)
-    this.#observe([invoice(`in_${(this.#number += 1)}`, all, { reason, paidAt: this.#now })])
+    const currency = this.#currency
+    this.#paid[currency] += net
+    this.#mostPaid[currency] = Math.max(this.#mostPaid[currency], this.#paid[currency])
+    this.#observe([invoice(`in_${(this.#number += 1)}`, all, { reason, currency, paidAt: this.#now })])
     this.#observe([])
   }
 

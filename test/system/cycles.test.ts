@@ -49,8 +49,8 @@ describe('cycles through the sandbox and the ledger mint nothing', function () {
     await stripe.customers.update(id, { invoice_settings: { default_payment_method: card.id } })
     return await tieCustomer(database.pool, account, { customer: id, ordinal: 1 })
   }
-  const subscribe = async (customer: string) => {
-    const { id, items } = await stripe.subscriptions.create({ customer, items: [{ price: big }] })
+  const subscribe = async (customer: string, discounts: { coupon: string }[] = []) => {
+    const { id, items } = await stripe.subscriptions.create({ customer, items: [{ price: big }], discounts })
     await pass(id)
     return { id, item: items.data[0]?.id ?? '' }
   }
@@ -106,5 +106,27 @@ describe('cycles through the sandbox and the ledger mint nothing', function () {
     const { granted, charged } = await sums(account, customer)
     assert.ok(charged.gte(50) && charged.lt('50.1'), charged.toFixed())
     assert.ok(granted.lte(charged) && granted.gt('49.9'), `${granted.toFixed()} for $${charged.toFixed()}`)
+  })
+
+  it('under half a coupon that takes no credits: twice as many for the money, and once', async () => {
+    await database.owner.query(
+      `update catalog_price set terms = jsonb_set(terms, '{discountRule}', '"full"') where terms ? 'discountRule'`,
+    )
+    const { id: coupon } = await stripe.coupons.create({ percent_off: 50, duration: 'forever' })
+    const account = await openAccount(database)
+    const customer = await customerOf(account)
+    for (let cycle = 0; cycle < 6; cycle += 1) {
+      const { id, item } = await subscribe(customer, [{ coupon }])
+      if (cycle % 2 === 0) await change(id, item, small)
+      await stripe.subscriptions.cancel(id, { prorate: true, invoice_now: true })
+      await pass(id)
+    }
+    await subscribe(customer, [{ coupon }])
+    const { granted, charged } = await sums(account, customer)
+    assert.ok(charged.gte(25) && charged.lt('25.1'), charged.toFixed())
+    assert.ok(
+      granted.lte(charged.times(2)) && granted.gt('49.9'),
+      `${granted.toFixed()} for $${charged.toFixed()}`,
+    )
   })
 })
