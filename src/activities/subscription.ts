@@ -1,6 +1,7 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import type { Instant } from '../domain/calendar.ts'
 import { hasEnded, isPaidFor } from '../domain/status.ts'
+import { failureKeys } from '../domain/dunning.ts'
 import { LOOK_DAYS } from '../domain/subscription.ts'
 import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { knownKeys, lastLapse, lockWallet } from '../ledger/lookup.ts'
@@ -15,7 +16,7 @@ import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from 
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror, mirrorBefore } from '../store/mirror.ts'
-import { failuresTold, writeNotice } from '../store/notice.ts'
+import { toldKeys, writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { catalogInForce } from '../store/price-list.ts'
@@ -92,6 +93,7 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       const known = [...posted, ...written, ...settled]
       const waiting = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
       const open = await withTold(pool, account, waiting)
+      const isOwed = open.some(({ status }) => status === 'open')
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const before = await mirrorBefore(pool, id)
@@ -109,7 +111,7 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
         owed,
         reminderDays,
         before,
-        creditsUntil: await lastLapse(pool, account, id),
+        creditsUntil: isOwed ? await lastLapse(pool, account, id) : null,
         lookDays: LOOK_DAYS,
       }
       return { at, events, observation }
@@ -257,9 +259,11 @@ async function withActions(collection: CollectionGateway, invoices: InvoiceFacts
 
 /** Paid invoices with whether their customer was told before that they could not be collected. */
 async function withTold(pool: Pool, account: string, invoices: InvoiceFacts[]): Promise<InvoiceFacts[]> {
-  const paid = invoices.flatMap(({ id, status }) => (status === 'paid' ? [id] : []))
-  const told = await failuresTold(pool, account, paid)
-  return invoices.map((invoice) => (told.has(invoice.id) ? { ...invoice, failureTold: true } : invoice))
+  const paid = invoices.filter(({ status }) => status === 'paid')
+  const told = new Set(await toldKeys(pool, account, paid.flatMap(failureKeys)))
+  return invoices.map((invoice) =>
+    failureKeys(invoice).some((key) => told.has(key)) ? { ...invoice, failureTold: true } : invoice,
+  )
 }
 
 /** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */

@@ -111,7 +111,7 @@ export interface Observation {
   reminderDays?: number[]
   /** the mirror as the pass before left it; null: this is the first; absent in old histories */
   before?: MirrorBefore | null
-  /** when the last of its credits lapse; null: never, or it brought none; absent in old histories */
+  /** while an invoice is open: when the last of its credits lapse; null: never, or it brought none; absent in old histories */
   creditsUntil?: Instant | null
   /** days after its end for which its unpaid invoices are looked at; absent in old histories: for ever */
   lookDays?: number

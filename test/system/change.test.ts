@@ -286,7 +286,12 @@ describe('changes of plan', function () {
       ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))['cancel_at'],
       null,
     )
-    assert.deepEqual(await notices(account), ['subscription_cancelling', 'subscription_resumed'])
+    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
+    assert.deepEqual(await notices(account), [
+      'subscription_cancelling',
+      'subscription_resumed',
+      'subscription_cancelling',
+    ])
     const nobody = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
     const refused = await stack.call('POST', '/v1/portal_sessions', { ...body, account: nobody })
     assert.equal(refused.body['code'], 'customer_not_found')
