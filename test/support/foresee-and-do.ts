@@ -108,14 +108,17 @@ function assertCalls(foreseen: Foreseen['effects']['stripe'], seen: StripeProxy[
 }
 
 /** The wallet, as a preview shows it: a lot that was not there before has no id. */
-async function balanceNow({ call }: Stack, account: string, lots: string[]): Promise<object> {
+async function balanceNow(stack: Stack, account: string, lots: string[]): Promise<object> {
   interface Lot {
     id: string
     source: string
     remaining: string
     expires_at: string | null
   }
-  const { body } = await call<{ account: string; lots: Lot[] }>('GET', `/v1/accounts/${account}/balance`)
+  const { body } = await stack.call<{ account: string; lots: Lot[] }>(
+    'GET',
+    `/v1/accounts/${account}/balance`,
+  )
   const { account: _, ...rest } = body
   return {
     ...rest,
