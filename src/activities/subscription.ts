@@ -22,6 +22,7 @@ import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { catalogInForce } from '../store/price-list.ts'
 import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
+import type { ChangeGateway } from '../stripe/change.ts'
 import type { CollectionGateway } from '../stripe/collection.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { SYSTEM } from '../domain/approval.ts'
@@ -39,6 +40,7 @@ export interface SubscriptionDeps {
   pool: Pool
   gateway: Gateway
   collection: CollectionGateway
+  changes: ChangeGateway
   reach: Reach
 }
 
@@ -64,7 +66,13 @@ interface Applied {
 
 export type SubscriptionActivities = ReturnType<typeof createSubscriptionActivities>
 
-export function createSubscriptionActivities({ pool, gateway, collection, reach }: SubscriptionDeps) {
+export function createSubscriptionActivities({
+  pool,
+  gateway,
+  collection,
+  changes,
+  reach,
+}: SubscriptionDeps) {
   return translated({
     async observeSubscription({ subscription: id }: { subscription: string }): Promise<SubscriptionSight> {
       const events = (await unsettledFor(pool, id)).map((event) => event.eventId)
@@ -132,6 +140,8 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       const { role, settled, owners } = applied
       // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
       for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
+      // while it is there, Stripe's own page lets its customer change nothing
+      if (plan.letGo != null) await changes.letGo(plan.letGo)
       return { role, settled }
     },
 

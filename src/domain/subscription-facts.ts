@@ -27,6 +27,8 @@ export interface SubscriptionFacts {
   pending?: PendingFacts | null
   /** the schedule that manages it, whether or not it is to change anything */
   schedule?: string | null
+  /** that schedule, when it is ours and has nothing more to do */
+  spent?: string | null
 }
 
 /** A change that Stripe will make by itself: when its invoice is paid, or when the period ends. */
@@ -227,6 +229,8 @@ export interface SubscriptionPlan {
   cuts: CutStep[]
   notices: PlannedNotice[]
   mirror: Mirror
+  /** a schedule to let go of; absent in plans of workflows that began under an earlier version */
+  letGo?: string | null
   /** what the account owed when this was decided; absent in plans of an earlier version */
   owed?: string
   /** nothing is left to do and nothing will be: the workflow may close */

@@ -87,6 +87,7 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   const deadline = earliest(nextMonth, nextFromStripe(seen), nextReminder(seen))
   const now = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
   const { added: entitlements, cuts } = months
+  const letGo = subscription.spent ?? null
   const { notices, news } = noticesOf(seen, now, grants)
   const mirror = { ...now, news }
   const seenOwed = seen.owed === undefined ? {} : { owed: seen.owed }
@@ -98,6 +99,7 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
     cuts,
     notices,
     mirror,
+    letGo,
     ...seenOwed,
     over: deadline === null,
   }

@@ -27,7 +27,7 @@ describe('what an account owes for what was given back', () => {
   }
   const apply = async (plan: SubscriptionPlan) => {
     const unused = {} as never
-    const deps = { pool: database.pool, gateway: unused, collection: unused, reach: unused }
+    const deps = { pool: database.pool, gateway: unused, collection: unused, changes: unused, reach: unused }
     return await createSubscriptionActivities(deps).applySubscription({ plan, events: [] })
   }
 

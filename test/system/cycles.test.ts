@@ -7,6 +7,7 @@ import { Exact } from '../../src/domain/credits.ts'
 import { decideSubscription } from '../../src/domain/subscription.ts'
 import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe/index.ts'
 import { tieCustomer } from '../../src/store/stripe-customer.ts'
+import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createCollectionGateway } from '../../src/stripe/collection.ts'
 import { createGateway, stripeClient } from '../../src/stripe/gateway.ts'
 import { createPriceGateway } from '../../src/stripe/price.ts'
@@ -31,6 +32,7 @@ describe('cycles through the sandbox and the ledger mint nothing', function () {
       pool,
       gateway: createGateway(stripe),
       collection: createCollectionGateway(stripe),
+      changes: createChangeGateway(stripe),
       reach: {} as never,
     })
     const priceOf = async (key: string) =>
