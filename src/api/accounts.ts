@@ -10,7 +10,10 @@ import { dryRunQuery, orPreview } from './preview.ts'
 import { accountParams, answers, EXAMPLE, instant, metadataInput, metadataOutput, noQuery } from './schema.ts'
 
 /** An address that mail can go to; RFC 5321 4.5.3.1 limits it and what stands before its @. */
-const emailInput = z.email().max(254).regex(/^[^@]{1,64}@/, 'at most 64 characters before the @')
+const emailInput = z
+  .email()
+  .max(254)
+  .regex(/^[^@]{1,64}@/, 'at most 64 characters before the @')
 
 const externalId = z.string().min(1).max(255)
 
