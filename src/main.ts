@@ -116,7 +116,7 @@ export async function startWorker({
     const client = new Client({ connection, namespace: config.temporalNamespace })
     await registerAttributes(client, config.temporalNamespace)
     const reach = { client, taskQueue: config.taskQueue }
-    const subscriptions = createSubscriptionActivities({ pool, gateway, collection, reach })
+    const subscriptions = createSubscriptionActivities({ pool, gateway, collection, changes, reach })
     // before there is a worker that would have to be stopped if the port is taken
     const told =
       config.metricsPort === undefined
@@ -147,6 +147,7 @@ export async function startWorker({
           pool,
           gateway,
           changes,
+          payments,
           look: (asked) => subscriptions.observeSubscription(asked),
         }),
       },

@@ -183,7 +183,7 @@ async function decide(
   client: Client,
   approval: Approval,
   at: Instant,
-  { id: command, operation, input }: Pick<Command, 'id' | 'operation' | 'input'>,
+  { id: command, operation, input }: Pick<Command, 'id' | 'input'> & { operation: string },
 ): Promise<undefined> {
   const { actor: by = '', reason_code: reason = null } = input
   const state = operation === 'approve' ? 'approved' : 'rejected'

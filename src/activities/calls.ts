@@ -5,7 +5,7 @@
 import { decideCall } from '../domain/stripe-call.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { Pool } from '../store/connect.ts'
-import { keepAnswer, nextGeneration, writeCall } from '../store/stripe-call.ts'
+import { keepAnswer, makeAnother, nextGeneration, writeCall } from '../store/stripe-call.ts'
 import { type Calls, isSpent, OutcomeUnknown } from '../stripe/call.ts'
 import { refusalOf } from './translate.ts'
 
@@ -22,7 +22,9 @@ export function createCalls(pool: Pool): Calls {
         if (step === 'read') {
           const made = await read(call.object ?? '')
           if (made === undefined) throw new OutcomeUnknown(`Stripe made ${call.object} and does not know it`)
-          return made
+          if (making.isOver?.(made) !== true) return made
+          await makeAnother(pool, key, made.id)
+          continue
         }
         if (step === 'send') {
           try {

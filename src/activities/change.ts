@@ -9,6 +9,7 @@ import {
   NOT_FOUND,
 } from '../domain/change.ts'
 import { type Decision, effectsOf, refusalOutcome, refused } from '../domain/effect.ts'
+import { Refusal } from '../domain/error.ts'
 import { stripeKey } from '../domain/id.ts'
 import type { Interval, PriceTerms } from '../domain/plan.ts'
 import { decideResume } from '../domain/resume.ts'
@@ -19,7 +20,7 @@ import { finishCommand, readCommand } from '../store/command.ts'
 import type { Pool } from '../store/connect.ts'
 import { listOnSale } from '../store/price-list.ts'
 import { roleOf } from '../store/mirror.ts'
-import { wasAsked } from '../store/stripe-call.ts'
+import { madeBy, wasAsked } from '../store/stripe-call.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import type { StripeSubscription } from '../stripe/subscription-facts.ts'
@@ -52,7 +53,10 @@ export function createChangeActivities(deps: ChangeDeps) {
   async function carryOut<T extends Stepped>(
     { subscription, command }: Asked,
     decide: (input: Record<string, string>, found: StripeSubscription | undefined) => Promise<T> | T,
-    answer: (after: StripeSubscription, decision: Exclude<T, { refused: unknown }>) => CommandAnswer,
+    answer: (
+      after: StripeSubscription,
+      decision: Exclude<T, { refused: unknown }>,
+    ) => CommandAnswer | Promise<CommandAnswer>,
   ): Promise<CommandAnswer> {
     const row = await readCommand(pool, command)
     if (row?.answer !== undefined) return row.answer
@@ -61,13 +65,21 @@ export function createChangeActivities(deps: ChangeDeps) {
     try {
       for (const step of decision.steps) await changes.take(subscription, step, command)
     } catch (error) {
-      const result = refusalOf(error)
-      if (result === undefined) throw error
-      return await finishCommand(pool, command, { state: 'refused', statusCode: 502, result })
+      const refusal = refusedBy(error)
+      if (refusal === undefined) throw error
+      await giveBack(subscription, command)
+      return await finishCommand(pool, command, refusal)
     }
     const after = await gateway.subscription(subscription)
     if (after === undefined) return await finishCommand(pool, command, refusalOutcome(NOT_FOUND))
-    return await finishCommand(pool, command, answer(after, decision as Exclude<T, { refused: unknown }>))
+    const answered = await answer(after, decision as Exclude<T, { refused: unknown }>)
+    return await finishCommand(pool, command, answered)
+  }
+
+  /** A schedule that a refused command made would only stand in the way of what is asked for next. */
+  async function giveBack(subscription: string, command: string): Promise<void> {
+    const schedule = await madeBy(pool, stripeKey.step('schedule', command))
+    if (schedule !== null) await changes.take(subscription, { do: 'release', schedule }, command)
   }
 
   return translated({
@@ -107,16 +119,25 @@ export function createChangeActivities(deps: ChangeDeps) {
       carryOut(
         asked,
         async (input, found) => (await decideFrom(deps, input, found)).decision,
-        (after, decision) => {
+        async (after, decision) => {
           const became = becameOf(after, decision.target)
           if (became === undefined) {
             return refusalOutcome(refused(409, 'change_overtaken', 'Stripe holds another change by now'))
           }
-          // what was invoiced counts towards what Stripe allows
-          return done({ became, invoiced: decision.when === 'now' })
+          // what was invoiced counts towards what Stripe allows, also when it was by an earlier try
+          const invoiced =
+            decision.when === 'now' || (await wasAsked(pool, [stripeKey.step('change', asked.command)]))
+          return done({ became, invoiced })
         },
       ),
   })
+}
+
+/** What a step was refused with; undefined: it may pass. */
+function refusedBy(error: unknown): CommandAnswer | undefined {
+  if (error instanceof Refusal) return refusalOutcome(refused(409, error.code, error.message))
+  const result = refusalOf(error)
+  return result && { state: 'refused', statusCode: 502, result }
 }
 
 function done(result: Record<string, unknown>): CommandAnswer {

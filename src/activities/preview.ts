@@ -4,7 +4,8 @@ import { isFree } from '../domain/id.ts'
 import type { Pool } from '../store/connect.ts'
 import type { ChangeGateway } from '../stripe/change.ts'
 import type { Gateway } from '../stripe/gateway.ts'
-import type { Operation, PreviewInput } from '../workflows/message.ts'
+import type { PaymentGateway } from '../stripe/payment.ts'
+import type { PreviewInput } from '../workflows/message.ts'
 import { foreseeDecision } from './approval.ts'
 import {
   foreseeCancel,
@@ -16,12 +17,14 @@ import {
 import { foreseeCheckout } from './checkout.ts'
 import { foreseePortal } from './customer.ts'
 import { foreseeCancelFree, foreseeEnrolment } from './free.ts'
+import { foreseeTopUp } from './top-up-preview.ts'
 import { translated } from './translate.ts'
 
 export interface PreviewDeps {
   pool: Pool
   gateway: Gateway
   changes: ChangeGateway
+  payments: PaymentGateway
   /** how a pass of a subscription's workflow observes */
   look: Seer['look']
 }
@@ -29,7 +32,7 @@ export interface PreviewDeps {
 /** Observes and decides as acting does, and says what the decision says. */
 export type Foresee = (deps: PreviewDeps, asked: PreviewInput) => Promise<Foresight>
 
-const FORESEE: Record<Operation, Foresee> = {
+const FORESEE: Record<PreviewInput['operation'], Foresee> = {
   open: (deps, asked) => (isFree(asked.subject) ? foreseeEnrolment : foreseeCheckout)(deps, asked),
   cancel: (deps, asked) => (isFree(asked.subject) ? foreseeCancelFree : foreseeCancel)(deps, asked),
   approve: foreseeDecision,
@@ -37,6 +40,7 @@ const FORESEE: Record<Operation, Foresee> = {
   change: foreseeChange,
   portal: foreseePortal,
   resume: foreseeResume,
+  top_up: foreseeTopUp,
   withdraw: foreseeWithdrawal,
 }
 

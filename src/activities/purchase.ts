@@ -170,5 +170,7 @@ export async function observePurchase(
     if (payment !== null && (payment.id === each || payment.status === 'succeeded')) continue
     payment = (await purchases.packPayment(each, id)) ?? payment
   }
-  return { at, order, page: found?.page ?? null, payment }
+  // only a page tells the tax in what was paid
+  const page = found ?? (payment === null ? undefined : await purchases.pageOfPayment(payment.id))
+  return { at, order, page: page?.page ?? null, payment }
 }

@@ -1,6 +1,7 @@
 /** What a subscription's workflow does to the world: observe it, apply a plan to it, tell a person. */
 import type { Instant } from '../domain/calendar.ts'
 import { hasEnded, isPaidFor } from '../domain/status.ts'
+import { failureKeys } from '../domain/dunning.ts'
 import { LOOK_DAYS } from '../domain/subscription.ts'
 import type { InvoiceFacts, Mirror, Observation, SubscriptionPlan } from '../domain/subscription-facts.ts'
 import { knownKeys, lastLapse, lockWallet } from '../ledger/lookup.ts'
@@ -15,15 +16,17 @@ import { cutEntitlements, entitlementsOf, markGranted, writeEntitlements } from 
 import { makeFreeDue } from '../store/free.ts'
 import { countFailedPass, park, settle, unsettledFor } from '../store/inbox.ts'
 import { keepMirror, mirrorBefore } from '../store/mirror.ts'
-import { failuresTold, writeNotice } from '../store/notice.ts'
+import { toldKeys, writeNotice } from '../store/notice.ts'
 import { writePayment } from '../store/payment.ts'
 import { forgetStray, noteStray, type Stray } from '../store/stray.ts'
 import { catalogInForce } from '../store/price-list.ts'
 import { settlementsOf, writeSettlements } from '../store/settlement.ts'
 import { businessNow } from '../clock.ts'
+import type { ChangeGateway } from '../stripe/change.ts'
 import type { CollectionGateway } from '../stripe/collection.ts'
 import type { Gateway } from '../stripe/gateway.ts'
 import { SYSTEM } from '../domain/approval.ts'
+import { Stale } from '../domain/error.ts'
 import { approvalKey, postingKey, workflowId } from '../domain/id.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { grantOf } from './change.ts'
@@ -37,6 +40,7 @@ export interface SubscriptionDeps {
   pool: Pool
   gateway: Gateway
   collection: CollectionGateway
+  changes: ChangeGateway
   reach: Reach
 }
 
@@ -50,9 +54,25 @@ export interface SubscriptionSight {
   events: string[]
 }
 
+interface PlanInput {
+  plan: SubscriptionPlan
+  events: string[]
+}
+
+interface Applied {
+  role: string
+  settled: boolean
+}
+
 export type SubscriptionActivities = ReturnType<typeof createSubscriptionActivities>
 
-export function createSubscriptionActivities({ pool, gateway, collection, reach }: SubscriptionDeps) {
+export function createSubscriptionActivities({
+  pool,
+  gateway,
+  collection,
+  changes,
+  reach,
+}: SubscriptionDeps) {
   return translated({
     async observeSubscription({ subscription: id }: { subscription: string }): Promise<SubscriptionSight> {
       const events = (await unsettledFor(pool, id)).map((event) => event.eventId)
@@ -72,7 +92,7 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       }
       const invoices = await gateway.invoices(id)
       const { written, pending } = await entitlementsOf(pool, id)
-      const { settled, owed } = await settlementsOf(pool, id)
+      const { settled, owed } = await settlementsOf(pool, account, id)
       const posted = await knownKeys(
         pool,
         account,
@@ -81,6 +101,7 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
       const known = [...posted, ...written, ...settled]
       const waiting = await withActions(collection, unsettledInvoices(invoices, new Set(known)))
       const open = await withTold(pool, account, waiting)
+      const isOwed = open.some(({ status }) => status === 'open')
       const prices = new Set(open.flatMap((invoice) => invoice.lines.flatMap((line) => line.priceId ?? [])))
       if (subscription.priceId !== null) prices.add(subscription.priceId)
       const before = await mirrorBefore(pool, id)
@@ -98,22 +119,29 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
         owed,
         reminderDays,
         before,
-        creditsUntil: await lastLapse(pool, account, id),
+        creditsUntil: isOwed ? await lastLapse(pool, account, id) : null,
         lookDays: LOOK_DAYS,
       }
       return { at, events, observation }
     },
 
-    /** Carries out a plan in one transaction: wallet first, then everything that must be true together. */
-    async applySubscription(input: {
-      plan: SubscriptionPlan
-      events: string[]
-    }): Promise<{ role: string; settled: boolean }> {
-      const { role, settled, owners } = await transaction(pool, (client) =>
-        applyPlan(client, input.plan, input.events),
+    /**
+     * Carries out a plan in one transaction: wallet first, then everything that must be true together. Nothing of it when
+     * it is stale: then look again.
+     */
+    async applySubscription({ plan, events }: PlanInput): Promise<Applied | { stale: true }> {
+      const applied = await transaction(pool, (client) => applyPlan(client, plan, events)).catch(
+        (error: unknown) => {
+          if (error instanceof Stale) return undefined
+          throw error
+        },
       )
+      if (applied === undefined) return { stale: true }
+      const { role, settled, owners } = applied
       // After the commit, and whoever repeats this wakes them once more; an approval is found by the adopt duty, too.
       for (const owner of owners) await wakeOwner(reach, owner, { reason: 'subscription' })
+      // while it is there, Stripe's own page lets its customer change nothing
+      if (plan.letGo != null) await changes.letGo(plan.letGo)
       return { role, settled }
     },
 
@@ -145,6 +173,7 @@ export function createSubscriptionActivities({ pool, gateway, collection, reach 
 /**
  * Carries out a plan inside the caller's transaction.
  * @returns the role it has, whether that is settled, and the workflows that have something to do now: wake them
+ * @throws Stale when another subscription of the account has changed what is owed since this one looked
  */
 export async function applyPlan(
   client: Client,
@@ -155,6 +184,7 @@ export async function applyPlan(
   const { payments, entitlements, grants, mirror, ...more } = plan as KeptPlan
   const { settlements = [], cuts = [], notices = [] } = more
   await lockWallet(client, mirror.account)
+  await requireOwed(client, plan)
   for (const payment of payments) {
     await writePayment(client, { ...payment, account: mirror.account, subscription: mirror.id })
   }
@@ -190,6 +220,13 @@ export async function applyPlan(
   await makeDuplicatesDue(client, orphans)
   owners.push(...orphans)
   return { role, settled: !unsettled, owners }
+}
+
+/** What is paid makes good what is owed, which every subscription of the account may change until its wallet is locked. */
+async function requireOwed(client: Client, { payments, owed, mirror }: SubscriptionPlan): Promise<void> {
+  if (owed === undefined || payments.length === 0) return
+  const now = (await settlementsOf(client, mirror.account, mirror.id)).owed
+  if (now !== owed) throw new Stale(`${mirror.account} owed ${owed}, and owes ${now}`)
 }
 
 /**
@@ -232,9 +269,11 @@ async function withActions(collection: CollectionGateway, invoices: InvoiceFacts
 
 /** Paid invoices with whether their customer was told before that they could not be collected. */
 async function withTold(pool: Pool, account: string, invoices: InvoiceFacts[]): Promise<InvoiceFacts[]> {
-  const paid = invoices.flatMap(({ id, status }) => (status === 'paid' ? [id] : []))
-  const told = await failuresTold(pool, account, paid)
-  return invoices.map((invoice) => (told.has(invoice.id) ? { ...invoice, failureTold: true } : invoice))
+  const paid = invoices.filter(({ status }) => status === 'paid')
+  const told = new Set(await toldKeys(pool, account, paid.flatMap(failureKeys)))
+  return invoices.map((invoice) =>
+    failureKeys(invoice).some((key) => told.has(key)) ? { ...invoice, failureTold: true } : invoice,
+  )
 }
 
 /** Invoices that still decide something: not settled, or paid with a line of which nothing is known. */

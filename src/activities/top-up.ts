@@ -1,38 +1,35 @@
 /** What a top-up's workflow does to the world: look, write an attempt, charge, and carry out what came of it. */
 import { randomUUID } from 'node:crypto'
-import { addMs, type Instant } from '../domain/calendar.ts'
-import { idFrom, noticeKey, orderOfTopUp, workflowId } from '../domain/id.ts'
-import type { PlannedNotice } from '../domain/notice.ts'
+import { addMs } from '../domain/calendar.ts'
+import { idFrom, orderOfTopUp, workflowId } from '../domain/id.ts'
 import {
+  type ChargeFacts,
   decideTopUp,
   TOP_UP_PAGE_OPEN_MS,
   type TopUpObservation,
-  type TopUpPlan,
   wantsCharge,
 } from '../domain/top-up.ts'
-import { grant } from '../ledger/post.ts'
 import { lockWallet } from '../ledger/lookup.ts'
 import { resolveAlert } from '../store/alert.ts'
-import { recordAudit } from '../store/audit.ts'
 import { keepSession } from '../store/checkout-state.ts'
 import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { settle, unsettledFor } from '../store/inbox.ts'
-import { writeNotice } from '../store/notice.ts'
-import { writePayment } from '../store/payment.ts'
 import { insertPurchase, observeOrder } from '../store/purchase.ts'
 import { readPackOrder } from '../store/purchase-state.ts'
 import {
-  endAttempt,
+  type AttemptRow,
   insertAttempt,
   keepCharge,
   keepTopUp,
   readAttempt,
   readTopUpFacts,
+  unknownPayments,
 } from '../store/top-up-state.ts'
 import type { PaymentGateway } from '../stripe/payment.ts'
 import type { PurchaseGateway } from '../stripe/purchase.ts'
 import { type Reach, wakeOwner } from '../workflows/owner.ts'
 import { reckonsTax } from './checkout.ts'
+import { carryOut, countsOf, type TopUpOutcome } from './top-up-outcome.ts'
 import { translated } from './translate.ts'
 
 export interface TopUpDeps {
@@ -48,10 +45,6 @@ export interface TopUpSight {
   events: string[]
 }
 
-type Declined = Extract<TopUpPlan, { step: 'declined' }>
-/** Steps that end in one transaction; the others ask Stripe first. */
-export type TopUpOutcome = Exclude<TopUpPlan, { step: 'charge' | 'look_up' }>
-
 export type TopUpActivities = ReturnType<typeof createTopUpActivities>
 
 export function createTopUpActivities({ pool, payments, purchases, reach }: TopUpDeps) {
@@ -66,15 +59,14 @@ export function createTopUpActivities({ pool, payments, purchases, reach }: TopU
         return { observation: null, events }
       }
       const { customer, returnUrl: _, ...facts } = read
-      const named = unsettled.flatMap(({ objectId }) => objectId ?? [])
-      const attempt = await readAttempt(pool, account, named)
-      const charge =
-        attempt === undefined
-          ? null
-          : attempt.payment === null
-            ? await payments.chargeOf({ ...attempt, attempt: attempt.id })
-            : await payments.chargeNamed(attempt.payment, attempt.id)
-      const seen = { ...facts, attempt: attempt ?? null, charge }
+      const told = unsettled.flatMap(({ objectId }) => objectId ?? [])
+      const { attempt, charge, late } = await look({ pool, payments }, account, told)
+      if (late) {
+        // first, and alone: whatever else was told waits for the next look
+        const its = unsettled.filter(({ objectId }) => objectId === charge?.id)
+        return { events: its.map((event) => event.eventId), observation: { ...facts, attempt, charge } }
+      }
+      const seen = { ...facts, attempt, charge }
       if (!wantsCharge(seen)) return { events, observation: seen }
       const method = customer === null ? null : await payments.keptMethod(customer)
       return { events, observation: { ...seen, method } }
@@ -85,20 +77,7 @@ export function createTopUpActivities({ pool, payments, purchases, reach }: TopU
      * @returns its id; null when there is nothing to charge any more
      */
     async claimTopUp({ account, method }: { account: string; method: string }): Promise<string | null> {
-      return await transaction(pool, async (client) => {
-        const before = await readTopUpFacts(client, account)
-        if (before === undefined) return null
-        const order = await observeOrder(client, account, before.settings)
-        // read after the lock
-        const facts = await readTopUpFacts(client, account)
-        if (facts === undefined) return null
-        const attempt = (await readAttempt(client, account)) ?? null
-        const plan = decideTopUp({ ...facts, order, attempt, charge: null, method })
-        if (plan.step !== 'charge') return null
-        const id = idFrom('top', randomUUID())
-        const { generation } = facts.settings
-        return (await insertAttempt(client, { ...plan, id, account, generation })) ? id : null
-      })
+      return await transaction(pool, async (client) => (await claim(client, account, method))?.id ?? null)
     },
 
     /** Asks Stripe for the charge of the attempt in flight, which it makes once, and notes what it answers. */
@@ -167,128 +146,51 @@ export function createTopUpActivities({ pool, payments, purchases, reach }: TopU
   })
 }
 
-function countsOf(plan: TopUpOutcome) {
-  if (plan.step === 'settle') return { declines: 0, nextAttemptAt: null }
-  if (plan.step === 'stop') return { stopped: plan.reason }
-  if (plan.step !== 'declined' || !plan.counts) return {}
-  const { declines, nextAttemptAt, stops } = plan
-  return { declines, nextAttemptAt, ...(stops ? { stopped: 'declines' as const } : {}) }
+/**
+ * The attempt in flight, and what Stripe says of it; before it, one that was over and that a payment which was told of
+ * has paid all the same (`late`): its payment names it, and it may have been taken for never made.
+ */
+export async function look(
+  { pool, payments }: Pick<TopUpDeps, 'pool' | 'payments'>,
+  account: string,
+  told: string[] = [],
+): Promise<{ attempt: AttemptRow | null; charge: ChargeFacts | null; late: boolean }> {
+  for (const payment of await unknownPayments(pool, account, told)) {
+    const named = await payments.named(payment)
+    if (named?.charge.status !== 'succeeded') continue
+    const attempt = await readAttempt(pool, account, named.attempt)
+    if (attempt?.state === 'declined' || attempt?.state === 'failed')
+      return { attempt, charge: named.charge, late: true }
+  }
+  const attempt = (await readAttempt(pool, account)) ?? null
+  if (attempt === null) return { attempt, charge: null, late: false }
+  const { id, payment } = attempt
+  const charge =
+    payment === null
+      ? await payments.chargeOf({ ...attempt, attempt: id })
+      : await payments.chargeNamed(payment, id)
+  return { attempt, charge, late: false }
 }
 
-/** @returns when to look again; null: when somebody wakes it */
-async function carryOut(
+/** Writes an attempt, if that is what is to be done. @returns it as it was written */
+export async function claim(
   client: Client,
-  seen: TopUpObservation,
-  plan: TopUpOutcome,
-  payUrl: string | null,
-): Promise<Instant | null> {
-  const { account, attempt, at, settings } = seen
-  const cause = { account, ...(attempt === null ? {} : { attempt: attempt.id }) }
-  const stopKey = `${account}:${settings.generation}`
-  if (plan.step === 'rest') return plan.deadline
-  if (plan.step === 'cap') {
-    await tellStop(client, seen, 'monthly_cap', `${stopKey}:${plan.deadline}`)
-    return plan.deadline
-  }
-  if (plan.step === 'stop') {
-    await tellStop(client, seen, plan.reason, stopKey)
-    return null
-  }
-  if (attempt === null) return at
-  if (plan.step === 'give_up') {
-    await endAttempt(client, attempt.id, { state: 'failed', code: 'not_charged' })
-    await audit(client, seen, 'failed', {})
-    return at
-  }
-  if (plan.step === 'declined') {
-    const { code, payment, nextAttemptAt, stops } = plan
-    const ended = await endAttempt(client, attempt.id, { state: 'declined', payment, code })
-    if (!ended) return at
-    await audit(client, seen, 'declined', { code })
-    await writeNotice(client, declinedNotice(seen, plan, payUrl))
-    if (stops) await tellStop(client, seen, 'declines', stopKey)
-    return nextAttemptAt
-  }
-  const { payment, amountMinor, currency, paidAt, credits, key } = plan
-  const ended = await endAttempt(client, attempt.id, { state: 'succeeded', payment, granted: credits })
-  if (!ended) return at
-  await writePayment(client, { id: payment, account, topUp: attempt.id, amountMinor, currency, paidAt })
-  const granted = await grant(client, {
-    account,
-    key,
-    kind: 'pack',
-    amount: credits,
-    payment,
-    actor: 'system',
-    reasonCode: 'top_up',
-    source: { top_up: attempt.id, payment, price: attempt.terms.lookupKey },
-  })
-  await audit(client, seen, 'succeeded', { payment, credits })
-  await writeNotice(client, {
-    account,
-    kind: 'top_up_completed',
-    key: noticeKey.topUp(payment, 'completed'),
-    cause: { ...cause, payment },
-    data: {
-      payment,
-      amountMinor,
-      currency,
-      posting: granted.posting,
-      credits,
-      balance: granted.balanceAfter,
-    },
-  })
-  return at
-}
-
-function declinedNotice(
-  { account, attempt }: TopUpObservation,
-  { payment, authentication, nextAttemptAt }: Declined,
-  payUrl: string | null,
-): PlannedNotice {
-  const id = attempt?.id ?? account
-  const { unitAmount: amountMinor = '0', currency = '' } = attempt?.terms ?? {}
-  const about = payment ?? id
-  const cause = { account, attempt: id }
-  if (authentication) {
-    return {
-      account,
-      kind: 'payment_action_required',
-      key: noticeKey.actionRequired(about),
-      cause,
-      data: { amountMinor, currency, payment: about, subscription: null, payUrl },
-    }
-  }
-  return {
-    account,
-    kind: 'top_up_declined',
-    key: noticeKey.topUp(about, 'declined'),
-    cause,
-    data: { amountMinor, currency, payment: about, nextAttemptAt, updateUrl: null },
-  }
-}
-
-async function tellStop(
-  client: Client,
-  { account }: TopUpObservation,
-  reason: 'declines' | 'monthly_cap' | 'no_payment_method' | 'pack_not_on_sale',
-  key: string,
-): Promise<void> {
-  await writeNotice(client, {
-    account,
-    kind: 'top_up_stopped',
-    key: noticeKey.topUpStopped(key),
-    cause: { account },
-    data: { reason, updateUrl: null },
-  })
-}
-
-async function audit(
-  client: Client,
-  { account, attempt }: TopUpObservation,
-  reasonCode: string,
-  detail: Record<string, string>,
-): Promise<void> {
-  const subject = attempt?.id ?? account
-  await recordAudit(client, { account, actor: 'system', action: 'top_up', subject, reasonCode, detail })
+  account: string,
+  method: string,
+): Promise<AttemptRow | undefined> {
+  const before = await readTopUpFacts(client, account)
+  if (before === undefined) return undefined
+  const { pack, currency } = before.settings
+  const order = await observeOrder(client, account, { pack, currency: currency ?? undefined })
+  // read after the lock
+  const facts = await readTopUpFacts(client, account)
+  if (facts === undefined) return undefined
+  const attempt = (await readAttempt(client, account)) ?? null
+  const plan = decideTopUp({ ...facts, order, attempt, charge: null, method })
+  const { customer, settings } = facts
+  if (plan.step !== 'charge' || customer === null) return undefined
+  const id = idFrom('top', randomUUID())
+  const { generation } = settings
+  const written = await insertAttempt(client, { ...plan, id, account, generation, customer })
+  return written ? await readAttempt(client, account, id) : undefined
 }

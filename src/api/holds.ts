@@ -1,6 +1,7 @@
 /** /v1/holds, and holding: credits set aside for work whose price is known later. */
 import { z } from 'zod'
 import { parseCredits } from '../domain/credits.ts'
+import { spendNamed } from '../domain/id.ts'
 import {
   captureHold,
   type Hold,
@@ -29,6 +30,7 @@ import {
   noQuery,
   overdraftInput,
 } from './schema.ts'
+import type { TopUpWatch } from './top-up-watch.ts'
 
 const EXPIRES_IN_DEFAULT_S = 3_600
 const EXPIRES_IN_MAX_S = 30 * 86_400
@@ -135,7 +137,7 @@ const releaseView = z
   })
 
 /** Registers the routes. */
-export function holdRoutes(app: Api, { pool }: ApiDeps): void {
+export function holdRoutes(app: Api, { pool }: ApiDeps, watch: TopUpWatch): void {
   app.post('/v1/accounts/:account/holds', {
     config: { scope: 'spend' },
     schema: {
@@ -174,7 +176,11 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
           },
         })
       }
-      const { replayed, hold } = await placeHold(pool, input)
+      const { replayed, hold, available } = await placeHold(pool, input).catch((error: unknown) => {
+        watch.refused(input.account, error)
+        throw error
+      })
+      if (available !== null) watch.seen(input.account, available)
       markReplayed(reply, replayed)
       return reply.code(201).send(viewOf(hold))
     },
@@ -252,6 +258,9 @@ export function holdRoutes(app: Api, { pool }: ApiDeps): void {
         })
       }
       const { replayed, ...capture } = await captureHold(pool, input)
+      // its posting names the account; what other holds set aside is not known here
+      const { account } = spendNamed(capture.id) ?? {}
+      if (account !== undefined) watch.seen(account, capture.balance)
       markReplayed(reply, replayed)
       return { ...capture, hold: params.hold }
     },

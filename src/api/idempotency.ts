@@ -11,6 +11,7 @@ import { type Command, type CommandInput, finishCommand, insertCommand, isOwned 
 import { rehearse } from '../ledger/rehearsal.ts'
 import { type Client, type Queryable, transaction } from '../store/connect.ts'
 import { keepReply, readReply, type Reply } from '../store/reply.ts'
+import type { PreviewInput } from '../workflows/message.ts'
 import type { ApiDeps } from './api.ts'
 import { carryOut, sendPending } from './commands.ts'
 import { askWorkflow, isDryRun, sendPreview } from './preview.ts'
@@ -53,6 +54,8 @@ export interface Once extends Pick<CommandInput, 'scope' | 'operation' | 'conten
   owner: string | null
   /** what a preview needs beside `input`: ids of what `begin` writes */
   foresee?: CommandInput['input']
+  /** what `begin` sets going: a workflow does it by itself, so that only a preview asks it */
+  afterwards?: PreviewInput | undefined
   /** what stands for it instead of a caller's Idempotency-Key, on a route that asks for none */
   key?: string
   /** status of the good answer, which the route describes */
@@ -140,12 +143,12 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
     },
     refusalLeaves: 'nothing',
   })
-  if (owner === null || !isOwned(operation) || begun.refusal !== null) return begun
-  const asked = await askWorkflow(reach, request, {
-    operation,
-    subject: owner,
-    input: { ...input, ...once.foresee },
-  })
+  const following =
+    owner !== null && isOwned(operation)
+      ? { operation, subject: owner, input: { ...input, ...once.foresee } }
+      : once.afterwards
+  if (following === undefined || begun.refusal !== null) return begun
+  const asked = await askWorkflow(reach, request, following)
   const { postings, stripe, notices, dates } = begun.effects
   return {
     ...asked,

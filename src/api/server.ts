@@ -144,7 +144,7 @@ export async function buildApi(deps: ApiDeps): Promise<FastifyInstance> {
   const watch = watchTopUps(deps)
   app.addHook('onClose', () => watch.close())
   spendRoutes(app, deps, watch)
-  holdRoutes(app, deps)
+  holdRoutes(app, deps, watch)
   grantRoutes(app, deps)
   adjustmentRoutes(app, deps)
   approvalRoutes(app, deps)

@@ -1,7 +1,6 @@
 /** /v1/spends and spending: what was used, and giving it back. */
 import { z } from 'zod'
 import { parseCredits } from '../domain/credits.ts'
-import { Refusal } from '../domain/error.ts'
 import { spendNamed } from '../domain/id.ts'
 import { readSpend, reverseSpend, type SpendView } from '../ledger/reversal.ts'
 import { spend } from '../ledger/spend.ts'
@@ -159,8 +158,7 @@ export function spendRoutes(app: Api, { pool }: ApiDeps, watch: TopUpWatch): voi
         })
       }
       const { replayed, ...result } = await queue.spend(input).catch((error: unknown) => {
-        if (error instanceof Refusal && error.code === 'insufficient_credits')
-          watch.seen(input.account, String(error.data['available']))
+        watch.refused(input.account, error)
         throw error
       })
       watch.seen(input.account, result.balance)

@@ -5,6 +5,7 @@ import { Refusal } from '../domain/error.ts'
 import { workflowId } from '../domain/id.ts'
 import { hasEnded } from '../domain/status.ts'
 import { requireRate } from '../store/change-rate.ts'
+import { attemptKey } from '../store/command.ts'
 import type { Client } from '../store/connect.ts'
 import type { SubscriptionRow } from '../store/subscription.ts'
 import type { Api, ApiDeps } from './api.ts'
@@ -65,7 +66,7 @@ export function subscriptionChangeRoutes(app: Api, deps: ApiDeps): void {
       operation: 'change' | 'resume' | 'withdraw'
       content?: Record<string, string | number | undefined>
       begin(client: Client, row: SubscriptionRow): Promise<void>
-      key?(row: SubscriptionRow): string
+      key?(row: SubscriptionRow): Promise<string>
     },
   ): Promise<FastifyReply> {
     const row = await requireSubscription(pool, request.params.id)
@@ -82,7 +83,7 @@ export function subscriptionChangeRoutes(app: Api, deps: ApiDeps): void {
       owner: workflowId.subscription(row.stripe_id),
       input: { subscription: row.id, ...Object.fromEntries(given) },
       status: 200,
-      ...(asked.key === undefined ? {} : { key: asked.key(row) }),
+      ...(asked.key === undefined ? {} : { key: await asked.key(row) }),
       begin: (client) => asked.begin(client, row),
       view: async (database, { input }) =>
         viewOf(await requireSubscription(database, input['subscription'] ?? '')),
@@ -178,8 +179,9 @@ export function subscriptionChangeRoutes(app: Api, deps: ApiDeps): void {
       return command(request, reply, {
         operation: 'withdraw',
         async begin() {},
-        // the schedule or the invoice that is given up stands for it
-        key: (row) => pendingOf(row).cause,
+        // the schedule or the invoice that is given up stands for it, until that is refused
+        key: (row) =>
+          attemptKey(pool, { scope: row.account, operation: 'withdraw', key: pendingOf(row).cause }),
       })
     },
   })

@@ -1,8 +1,9 @@
 /**
- * Tells the top-up of an account that it is low, as soon as a spend has shown it. Costs a spend one look into a map, no
- * round trip: thresholds are read every few seconds, and what is missed here the sweeper finds.
+ * Tells the top-up of an account that it is low, as soon as a spend, a hold or a capture has shown it. Costs one look
+ * into a map, no round trip: thresholds are read every few seconds, and what is missed here the sweeper finds.
  */
 import { Exact } from '../domain/credits.ts'
+import { Refusal } from '../domain/error.ts'
 import { workflowId } from '../domain/id.ts'
 import { thresholds } from '../store/top-up.ts'
 import { wakeOwner } from '../workflows/owner.ts'
@@ -19,6 +20,8 @@ const QUIET_MS = 5_000
 export interface TopUpWatch {
   /** A balance was answered. Never fails and never waits. */
   seen(account: string, balance: string): void
+  /** Something was refused: for want of credits, with what there is. Never fails and never waits. */
+  refused(account: string, error: unknown): void
   /** An account is to be looked at now. */
   wake(account: string): void
   close(): Promise<void>
@@ -59,11 +62,17 @@ export function watchTopUps({ pool, reach, log }: Pick<ApiDeps, 'pool' | 'reach'
     void waking.finally(() => flying.delete(waking))
   }
 
+  function seen(account: string, balance: string): void {
+    const threshold = watched.get(account)
+    if (threshold === undefined || told.has(account)) return
+    if (new Exact(balance).lt(threshold)) wake(account)
+  }
+
   return {
-    seen(account, balance) {
-      const threshold = watched.get(account)
-      if (threshold === undefined || told.has(account)) return
-      if (new Exact(balance).lt(threshold)) wake(account)
+    seen,
+    refused(account, error) {
+      if (error instanceof Refusal && error.code === 'insufficient_credits')
+        seen(account, String(error.data['available']))
     },
     wake,
     async close() {

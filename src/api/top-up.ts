@@ -2,10 +2,12 @@
 import { z } from 'zod'
 import { formatCredits, parseCredits } from '../domain/credits.ts'
 import { Refusal } from '../domain/error.ts'
+import { workflowId } from '../domain/id.ts'
 import { requireAccount } from '../store/account.ts'
 import type { Client, Queryable } from '../store/connect.ts'
 import { packOnSale } from '../store/price-list.ts'
 import { disableTopUp, enableTopUp, readTopUp, type TopUpRow } from '../store/top-up.ts'
+import type { PreviewInput } from '../workflows/message.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { dryRunQuery, isDryRun, orPreview } from './preview.ts'
@@ -15,6 +17,7 @@ import {
   answers,
   creditsInput,
   creditsOutput,
+  currencyInput,
   EXAMPLE,
   instant,
   minorUnits,
@@ -36,6 +39,7 @@ const topUpInput = z
     monthly_max_minor: minorInput
       .optional()
       .describe('most that it charges in a calendar month (UTC), in minor units'),
+    currency: currencyInput,
     return_url: returnUrl
       .optional()
       .describe('where the customer goes after a page on which his bank wants him to pay himself'),
@@ -74,7 +78,8 @@ const topUpView = z
     pack: z.string(),
     threshold: creditsOutput,
     monthly_max_minor: minorUnits,
-    month_minor: minorUnits.describe('charged, or about to be, in the calendar month that runs'),
+    currency: z.string().nullable().describe('what it charges, and counts; null: nothing is on sale'),
+    month_minor: minorUnits.describe('charged in it, or about to be, in the calendar month that runs'),
     return_url: z.string(),
     declines: z.int().describe('in a row; the third stops it'),
     next_attempt_at: instant.nullable().describe('after a decline: not before'),
@@ -95,6 +100,7 @@ const topUpView = z
         pack: 'credits_25',
         threshold: '5',
         monthly_max_minor: '10000',
+        currency: 'usd',
         month_minor: '2500',
         return_url: 'https://product.example/credits',
         declines: 0,
@@ -149,6 +155,7 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
         content: body,
         owner: null,
         input: {},
+        afterwards: charging(account, body),
         status: 200,
         begin: (client) => set(client, account, body),
         view: async (database) => viewOf(await requireTopUp(database, account)),
@@ -176,28 +183,45 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
 
 async function set(client: Client, account: string, input: TopUpInput): Promise<void> {
   const { stripeCustomerId } = await requireAccount(client, account)
-  const { enabled, pack, threshold, monthly_max_minor: monthlyMaxMinor, return_url: url } = input
-  if (!enabled) {
+  if (!input.enabled) {
     const needless = FIELDS.filter((field) => input[field] !== undefined)
     if (needless.length > 0)
       throw invalidFields(needless, 'not with "enabled": false, which keeps what was set')
     if (!(await disableTopUp(client, account))) throw none(account)
     return
   }
-  if (pack === undefined || threshold === undefined || monthlyMaxMinor === undefined || url === undefined) {
-    const missing = FIELDS.filter((field) => input[field] === undefined)
+  const { pack, threshold, monthly_max_minor: monthlyMaxMinor, currency, return_url: returnUrl } = input
+  if (
+    pack === undefined ||
+    threshold === undefined ||
+    monthlyMaxMinor === undefined ||
+    returnUrl === undefined
+  ) {
+    const missing = REQUIRED.filter((field) => input[field] === undefined)
     throw invalidFields(missing, 'required with "enabled": true')
   }
   const credits = formatCredits(parseCredits(threshold))
-  if ((await packOnSale(client, pack)) === undefined)
-    throw new Refusal('pack_not_found', 'no such pack is on sale')
+  const terms = await packOnSale(client, pack, currency)
+  if (terms === undefined) throw new Refusal('pack_not_found', 'no such pack is on sale')
   if (stripeCustomerId === null) {
     throw new Refusal('payment_method_missing', 'no checkout of this account has kept a card yet')
   }
-  await enableTopUp(client, account, { pack, threshold: credits, monthlyMaxMinor, returnUrl: url })
+  // the one that was agreed to, also when the catalogue's becomes another
+  const agreed = { pack, threshold: credits, monthlyMaxMinor, currency: terms.currency, returnUrl }
+  await enableTopUp(client, account, agreed)
 }
 
-const FIELDS = ['pack', 'threshold', 'monthly_max_minor', 'return_url'] as const
+/** What an account that is low is charged at once, as a preview asks it. */
+function charging(account: string, input: TopUpInput): PreviewInput | undefined {
+  const { enabled, pack, threshold, monthly_max_minor, currency } = input
+  if (!enabled || pack === undefined || threshold === undefined || monthly_max_minor === undefined)
+    return undefined
+  const settings = { pack, threshold, monthly_max_minor, ...(currency === undefined ? {} : { currency }) }
+  return { operation: 'top_up', subject: workflowId.topUp(account), input: settings }
+}
+
+const REQUIRED = ['pack', 'threshold', 'monthly_max_minor', 'return_url'] as const
+const FIELDS = [...REQUIRED, 'currency'] as const
 
 const none = (account: string) =>
   new Refusal('top_up_not_found', `${account} never asked for automatic top-up`)
@@ -217,6 +241,7 @@ function viewOf(row: TopUpRow): z.infer<typeof topUpView> {
     pack: row.pack,
     threshold: formatCredits(row.threshold),
     monthly_max_minor: row.monthly_max_minor,
+    currency: row.currency,
     month_minor: row.month_minor,
     return_url: row.return_url,
     declines: row.declines,

@@ -46,7 +46,10 @@ export function decideChange(sight: ChangeSight): ChangeDecision {
   }
   const to = { priceId: target.priceId, quantity: sight.quantity ?? subscription.quantity }
   const { pending } = subscription
-  if (isPending(pending, to)) return planned(subscription, [], 'already', to)
+  const release = withdrawals(subscription).filter((step) => step.do === 'release')
+  // a schedule beside a change that waits for its payment is left of whoever died between the two
+  if (isPending(pending, to))
+    return planned(subscription, pending?.state === 'awaiting_payment' ? release : [], 'already', to)
   const is = { priceId: subscription.priceId, quantity: subscription.quantity }
   // to stay what it is withdraws what was to change
   if (is.priceId === to.priceId && is.quantity === to.quantity)
@@ -54,15 +57,15 @@ export function decideChange(sight: ChangeSight): ChangeDecision {
   const startsAnew = current.interval !== target.interval
   if (isMore(current, target, is.quantity, to.quantity)) {
     const change = { do: 'change' as const, item: subscription.item, startsAnew, ...to }
-    return planned(subscription, [...withdrawals(subscription), change], 'now', to)
+    // Stripe drops an earlier change that waits for its payment by itself. Refused, it leaves all as it was.
+    // docs.stripe.com/billing/subscriptions/pending-updates-reference
+    return planned(subscription, [change, ...release], 'now', to)
   }
   const { periodEnd } = subscription
   if (periodEnd === null) return refused(409, 'subscription_not_started', 'it has no period yet')
-  const steps = withdrawals(subscription).filter((step) => step.do === 'void')
   return planned(
     subscription,
     [
-      ...steps,
       {
         do: 'schedule',
         schedule: subscription.schedule ?? null,
@@ -71,6 +74,8 @@ export function decideChange(sight: ChangeSight): ChangeDecision {
         next: { ...to, interval: target.interval },
         startsAnew,
       },
+      // what is given up comes last: before it, whatever is refused leaves it there
+      ...withdrawals(subscription).filter((step) => step.do === 'void'),
     ],
     'later',
     to,

@@ -40,6 +40,14 @@ export function paymentNotices(seen: Observation, account: string): PlannedNotic
   })
 }
 
+/** Keys of what its customer may have been told of an invoice that could not be collected. */
+export function failureKeys({ id, attempts = 0 }: InvoiceFacts): string[] {
+  const failed = Array.from({ length: attempts }, (_, index) =>
+    noticeKey.paymentFailed(id, String(index + 1)),
+  )
+  return [noticeKey.actionRequired(id), ...failed]
+}
+
 /** When the next reminder is due; null: none is. */
 export function nextReminder(seen: Observation): Instant | null {
   return earliest(

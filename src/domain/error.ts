@@ -57,6 +57,9 @@ export type RefusalCode =
   | 'subscription_paused'
   | 'subscription_trialing'
 
+/** What was decided rests on facts that are not so any more: nothing is done, and they are read again. */
+export class Stale extends Error {}
+
 /** A business refusal. `detail` is for the person who reads it; `data` carries facts for programs. No personal data. */
 export class Refusal extends Error {
   readonly code: RefusalCode

@@ -1,6 +1,6 @@
 /**
  * Credits whose money Stripe has given back by a proration after they had been granted. They stay where they are; the
- * next grants of the same subscription are smaller by them, so that going up and down mints nothing.
+ * next grants of the account's subscriptions are smaller by them, so that going up and down mints nothing.
  */
 import { CREDIT_PLACES, Exact, formatCredits } from './credits.ts'
 

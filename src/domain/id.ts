@@ -109,6 +109,8 @@ export const stripeKey = {
   mend: (object: string, field: 'active' | 'name' | 'lookup_key') => `perennial:mend:${object}:${field}`,
   /** One step of a command that changes a subscription. */
   step: (step: string, command: string) => `perennial:${step}:${command}`,
+  /** A schedule that has nothing more to do, released. */
+  letGo: (schedule: string) => `perennial:let_go:${schedule}`,
   /** The hosted page of an order, closed. */
   expire: (session: string) => `perennial:expire:${session}`,
   /** One attempt of an automatic top-up, as they are counted here before Stripe is asked. */
@@ -143,6 +145,11 @@ export const productId = {
   plan: (plan: string) => `prod_perennial_plan_${plan}`,
   pack: (pack: string) => `prod_perennial_pack_${pack}`,
 } as const
+
+/** Whether a product is a plan of ours. */
+export function isPlanProduct(product: string): boolean {
+  return product.startsWith(productId.plan(''))
+}
 
 /** Ids of workflows: paste them into the Temporal UI. A subscription's is Stripe's own, a free plan's is ours. */
 export const workflowId = {

@@ -91,7 +91,8 @@ export interface NoticeData {
   subscription_paused: { subscription: string; plan: string | null; resumesAt: Instant | null }
   /** it was paused and goes on */
   subscription_unpaused: { subscription: string; plan: string | null }
-  top_up_completed: MoneyFacts & { payment: string; posting: string; credits: string; balance: string }
+  /** `payment` is null before it is made: in a preview */
+  top_up_completed: MoneyFacts & { payment: string | null; posting: string; credits: string; balance: string }
   top_up_declined: MoneyFacts & {
     payment: string
     /** when it is tried again; null: not by itself */

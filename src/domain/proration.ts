@@ -41,9 +41,10 @@ export function settleProrations(
   const { invoice } = bill
   const key = settlementKey(bill, prorations) ?? postingKey.proration(invoice.id, 'none')
   const before = owed.left
-  const worth = sumOf(prorations.map(worthOf))
+  const counted = prorations.map((our) => ({ ...our, counted: countedOf(bill, our, beside) }))
+  const worth = sumOf(counted.map(worthOf))
   const cuts = worth.isNegative() ? giveBack(prorations, worth.negated(), months, owed) : []
-  const bought = worth.gt(0) ? buy(bill, prorations, worth, beside, owed) : NOTHING
+  const bought = worth.gt(0) ? buy(bill, counted, worth, beside, owed) : NOTHING
   const change = owed.left.minus(before)
   return { ...bought, cuts, settlement: { key, invoice: invoice.id, owed: formatCredits(change) } }
 }
@@ -55,10 +56,35 @@ function netOf({ line, terms }: OurLine): Exact {
   return terms.discountRule === 'full' ? new Exact(line.amount) : new Exact(line.amount).minus(line.discount)
 }
 
+/** A line, with the money that it counts for. */
+interface Counted extends OurLine {
+  counted: Exact
+}
+
+/**
+ * What a line counts for. Where discounts take no credits, its time at list price, because flexible billing tells
+ * prorations after discounts; but never what is free, as in a trial.
+ */
+function countedOf(bill: Bill, our: OurLine, beside: OurLine[]): Exact {
+  const net = netOf(our)
+  const { line, terms } = our
+  if (terms.discountRule !== 'full' || net.isZero()) return net
+  const whole = wholeOf(bill, our, beside)
+  const part = new Exact(msBetween(line.periodStart, line.periodEnd)).dividedBy(
+    msBetween(whole.start, whole.end),
+  )
+  // whole minor units, as Stripe bills them: what a few seconds cost is nothing to both
+  const list = new Exact(terms.unitAmount)
+    .times(line.quantity ?? 0)
+    .times(Exact.min(part, 1))
+    .toDecimalPlaces(0, Exact.ROUND_HALF_UP)
+  return net.isNegative() ? Exact.min(net, list.negated()) : Exact.max(net, list)
+}
+
 /** The credits that a line's money buys, or had bought, at the line's own price. Over a chain of changes they cancel. */
-function worthOf(our: OurLine): Exact {
-  const { credits, unitAmount, interval } = our.terms
-  return netOf(our)
+function worthOf({ counted, terms }: Counted): Exact {
+  const { credits, unitAmount, interval } = terms
+  return counted
     .times(credits)
     .times(interval === 'year' ? 12 : 1)
     .dividedBy(unitAmount)
@@ -103,9 +129,9 @@ function giveBack(
  * What was paid for the rest of a period buys credits of the target: the part of them that the net is of its price
  * (law 7), never more than all of them, nor than the lines are worth; less what is owed.
  */
-function buy(bill: Bill, prorations: OurLine[], worth: Exact, beside: OurLine[], owed: GivenBack) {
+function buy(bill: Bill, prorations: Counted[], worth: Exact, beside: OurLine[], owed: GivenBack) {
   const target = targetOf(prorations)
-  const net = sumOf(prorations.map(netOf))
+  const net = sumOf(prorations.map(({ counted }) => counted))
   if (target === undefined) return NOTHING
   const { terms, line } = target
   const month = creditsForLine({
@@ -118,7 +144,7 @@ function buy(bill: Bill, prorations: OurLine[], worth: Exact, beside: OurLine[],
   })
   const span = spanOf(bill, target, beside)
   return terms.interval === 'month'
-    ? { ...NOTHING, grants: monthOf(bill, target, span, Exact.min(month, worth), owed) }
+    ? { ...NOTHING, grants: monthGrant(bill, target, span, Exact.min(month, worth), owed) }
     : { ...NOTHING, entitlements: monthsOf(bill, target, span, Exact.min(month.times(12), worth), owed) }
 }
 
@@ -127,7 +153,7 @@ function sourceOf({ subscription, invoice }: Bill, { terms }: OurLine, rest: Res
   return { subscription: subscription.id, invoice: invoice.id, price, ...takenOf(rest) }
 }
 
-function monthOf(bill: Bill, target: OurLine, span: Span, credits: Exact, owed: GivenBack): GrantStep[] {
+function monthGrant(bill: Bill, target: OurLine, span: Span, credits: Exact, owed: GivenBack): GrantStep[] {
   const { invoice } = bill
   const { terms } = target
   const [rest] = owed.takeFrom([credits.toDecimalPlaces(CREDIT_PLACES, Exact.ROUND_DOWN)])
@@ -187,6 +213,23 @@ interface Span {
   end: Instant
 }
 
+/** The period that a line is a part of: by the anchor, or by its own end where its invoice sets another anchor. */
+function wholeOf({ subscription, invoice }: Bill, { line, terms }: OurLine, beside: OurLine[]): Span {
+  const months = terms.interval === 'year' ? 12 : 1
+  if (invoice.reason === 'subscription_update' && beside.length > 0) {
+    return { start: addMonths(line.periodEnd, -months), end: line.periodEnd }
+  }
+  const { anchor } = subscription
+  const index = Math.floor(monthOf(anchor, line.periodStart) / months) * months
+  return { start: addMonths(anchor, index), end: addMonths(anchor, index + months) }
+}
+
+/** Which month of an anchor an instant is in. */
+function monthOf(anchor: Instant, instant: Instant): number {
+  const index = monthsBetween(anchor, instant)
+  return addMonths(anchor, index) > instant ? index - 1 : index
+}
+
 /** Where bought credits live: in the time that was prorated, or, when it is over, in the period that begins. */
 function spanOf({ subscription }: Bill, { line, terms }: OurLine, beside: OurLine[]): Span {
   const next = beside.find((our) => our.line.periodStart >= line.periodEnd)
@@ -199,8 +242,7 @@ function spanOf({ subscription }: Bill, { line, terms }: OurLine, beside: OurLin
 /** The months of a span, by the anchor, with how much of a month each is. The first and the last may be parts. */
 function slicesOf(anchor: Instant, span: Span): (Span & { part: Exact })[] {
   const slices: (Span & { part: Exact })[] = []
-  let index = monthsBetween(anchor, span.start)
-  if (addMonths(anchor, index) > span.start) index -= 1
+  let index = monthOf(anchor, span.start)
   for (let start = span.start; start < span.end; index += 1) {
     const next = addMonths(anchor, index + 1)
     const end = next < span.end ? next : span.end

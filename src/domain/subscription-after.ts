@@ -26,9 +26,9 @@ function afterStep(before: SubscriptionFacts, step: SubscriptionStep, at: Instan
     case 'resume':
       return { ...before, ...periodFrom(at), status: 'active', paused: null }
     case 'void':
-      return { ...before, pending: null }
+      return { ...before, pending: ofState(before, 'scheduled') }
     case 'release':
-      return { ...before, schedule: null, pending: null }
+      return { ...before, schedule: null, pending: ofState(before, 'awaiting_payment') }
     case 'change': {
       const { priceId, quantity, startsAnew } = step
       const anew = startsAnew ? periodFrom(at) : {}
@@ -49,6 +49,11 @@ function afterStep(before: SubscriptionFacts, step: SubscriptionStep, at: Instan
       return { ...before, schedule: cause, pending }
     }
   }
+}
+
+/** What is pending, if it waits for that. */
+function ofState({ pending }: SubscriptionFacts, state: PendingFacts['state']): PendingFacts | null {
+  return pending?.state === state ? pending : null
 }
 
 /** A period that begins now, and those after it are counted from it. Stripe counts whole seconds. */

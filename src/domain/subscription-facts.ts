@@ -27,6 +27,8 @@ export interface SubscriptionFacts {
   pending?: PendingFacts | null
   /** the schedule that manages it, whether or not it is to change anything */
   schedule?: string | null
+  /** that schedule, when it is ours and has nothing more to do */
+  spent?: string | null
 }
 
 /** A change that Stripe will make by itself: when its invoice is paid, or when the period ends. */
@@ -105,13 +107,13 @@ export interface Observation {
   /** keys that are granted or written already */
   known: string[]
   pending: PendingEntitlement[]
-  /** credits whose money was given back, and that no later grant has made good; absent: none */
+  /** credits whose money the account was given back, and that no later grant has made good; absent: none */
   owed?: string
   /** days after a failure on which its customer is reminded; absent in old histories */
   reminderDays?: number[]
   /** the mirror as the pass before left it; null: this is the first; absent in old histories */
   before?: MirrorBefore | null
-  /** when the last of its credits lapse; null: never, or it brought none; absent in old histories */
+  /** while an invoice is open: when the last of its credits lapse; null: never, or it brought none; absent in old histories */
   creditsUntil?: Instant | null
   /** days after its end for which its unpaid invoices are looked at; absent in old histories: for ever */
   lookDays?: number
@@ -227,6 +229,10 @@ export interface SubscriptionPlan {
   cuts: CutStep[]
   notices: PlannedNotice[]
   mirror: Mirror
+  /** a schedule to let go of; absent in plans of workflows that began under an earlier version */
+  letGo?: string | null
+  /** what the account owed when this was decided; absent in plans of an earlier version */
+  owed?: string
   /** nothing is left to do and nothing will be: the workflow may close */
   over: boolean
 }

@@ -87,9 +87,22 @@ export function decideSubscription(seen: Observation): SubscriptionPlan | undefi
   const deadline = earliest(nextMonth, nextFromStripe(seen), nextReminder(seen))
   const now = mirrorOf(seen, subscription.account, deadline, attention[0] ?? null)
   const { added: entitlements, cuts } = months
+  const letGo = subscription.spent ?? null
   const { notices, news } = noticesOf(seen, now, grants)
   const mirror = { ...now, news }
-  return { payments, entitlements, grants, settlements, cuts, notices, mirror, over: deadline === null }
+  const seenOwed = seen.owed === undefined ? {} : { owed: seen.owed }
+  return {
+    payments,
+    entitlements,
+    grants,
+    settlements,
+    cuts,
+    notices,
+    mirror,
+    letGo,
+    ...seenOwed,
+    over: deadline === null,
+  }
 }
 
 /** Paid invoices as they were paid: what was given back before a payment is made good by it. */

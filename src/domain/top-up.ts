@@ -4,6 +4,7 @@
  */
 import { addMs, HOUR_MS, type Instant } from './calendar.ts'
 import { Exact, formatCredits } from './credits.ts'
+import type { PlannedCall } from './effect.ts'
 import { creditsForLine } from './grant.ts'
 import { postingKey } from './id.ts'
 import type { PackTerms } from './plan.ts'
@@ -19,6 +20,8 @@ export interface TopUpSettings {
   threshold: string
   /** most that it charges in a calendar month, in minor units */
   monthlyMaxMinor: string
+  /** what it is charged in; null: nothing is for sale yet */
+  currency: string | null
   /** how often a person has set it going */
   generation: number
   /** in a row, since then */
@@ -56,7 +59,7 @@ export interface TopUpObservation {
   account: string
   settings: TopUpSettings
   available: string
-  /** the one in flight; or one that had ended and that Stripe tells of again */
+  /** one that had ended and was paid all the same; or else the one in flight */
   attempt: TopUpAttempt | null
   /** null: Stripe knows of no payment of this attempt */
   charge: ChargeFacts | null
@@ -115,6 +118,21 @@ const ON_ITS_WAY = new Set(['processing', 'requires_action', 'requires_capture']
 /** Whether a card should be asked for: all else speaks for a charge. */
 export function wantsCharge(seen: TopUpObservation): boolean {
   return decideTopUp({ ...seen, method: 'pm_any' }).step === 'charge'
+}
+
+/** The call that charges an attempt. */
+export function chargeCall(attempt: {
+  amountMinor: string
+  currency: string
+  customer: string
+  method: string
+}): PlannedCall {
+  const { amountMinor: amount, currency, customer, method } = attempt
+  return {
+    method: 'POST',
+    path: '/v1/payment_intents',
+    params: { amount, currency, customer, payment_method: method, off_session: 'true', confirm: 'true' },
+  }
 }
 
 /** Decides the next step. */

@@ -43,13 +43,14 @@ export interface HoldInput {
 
 /**
  * Sets credits aside, soonest to expire first; never more than is available. A replay answers the hold as it was placed,
- * whatever has become of it and of its notes: all of it is in the request or never changes.
+ * whatever has become of it and of its notes: all of it is in the request or never changes. `available` is what was left,
+ * and null at a replay.
  * @throws Refusal `insufficient_credits` (nothing was written), `idempotency_key_reused`, `account_not_found`
  */
 export async function placeHold(
   database: Queryable,
   input: HoldInput,
-): Promise<{ replayed: boolean; hold: Hold }> {
+): Promise<{ replayed: boolean; hold: Hold; available: string | null }> {
   const amount = formatCredits(input.amount)
   const key = holdKey.place(input.key)
   const feature = input.feature ?? null
@@ -62,7 +63,8 @@ export async function placeHold(
   const { rows } = await database.query<{
     outcome: 'held' | 'replayed' | 'key_reused' | 'insufficient' | 'no_account'
     id: string
-    available: string
+    /** null at a replay */
+    available: string | null
     placed_at: Date
     expires_at: Date
   }>({
@@ -85,9 +87,10 @@ export async function placeHold(
     throw new Refusal('account_not_found', `there is no account ${input.account}`)
   }
   if (row.outcome === 'key_reused') throw reused('hold', row.id)
-  if (row.outcome === 'insufficient') throw insufficient(row.available, input.amount)
+  if (row.outcome === 'insufficient') throw insufficient(row.available ?? '0', input.amount)
   return {
     replayed: row.outcome === 'replayed',
+    available: row.available === null ? null : formatCredits(row.available),
     hold: {
       id: row.id,
       account: input.account,

@@ -192,9 +192,9 @@ export const INVARIANTS: Invariant[] = [
            where p.amount <> e.amount - e.cut`,
   },
   {
-    name: 'no subscription has made good more than was given back',
+    name: 'no account has made good more than it was given back',
     why: 'what a plan change gave back makes later grants smaller once',
-    sql: 'select subscription_id, sum(owed) from settlement group by subscription_id having sum(owed) < 0',
+    sql: 'select account_id, sum(owed) from settlement group by account_id having sum(owed) < 0',
   },
   {
     name: 'each grant of a plan names a payment that is written down, or the free plan that it is of',

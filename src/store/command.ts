@@ -171,6 +171,23 @@ export async function readCommand(database: Queryable, id: string): Promise<Comm
 }
 
 /**
+ * The key of another attempt at what stands for itself: a refusal under one key is no answer to who asks later. Whoever
+ * asks while nothing is refused gets the same key.
+ */
+export async function attemptKey(
+  database: Queryable,
+  { scope, operation, key }: Pick<CommandInput, 'scope' | 'operation' | 'key'>,
+): Promise<string> {
+  const { rows } = await database.query<{ refused: number }>(
+    `select count(*)::int as refused from command
+      where scope = $1 and operation = $2 and (key = $3 or starts_with(key, $3 || '#')) and state = 'refused'`,
+    [scope, operation, key],
+  )
+  const refused = rows[0]?.refused ?? 0
+  return refused === 0 ? key : `${key}#${refused + 1}`
+}
+
+/**
  * Writes down how a command ended, once: a second call changes nothing and answers the first outcome.
  * @throws Refusal `command_not_found`
  */

@@ -30,8 +30,8 @@ export async function keepMirror(
        anchor = excluded.anchor, cancel_at = excluded.cancel_at, ended_at = excluded.ended_at,
        deadline_at = excluded.deadline_at, attention = excluded.attention, observed_at = excluded.observed_at,
        pending_change = excluded.pending_change, paused = excluded.paused, payment = excluded.payment,
-       -- who comes late, or from before there was a count, takes none back
-       news = greatest(subscription.news, excluded.news)`,
+       -- a workflow that began under an earlier version counts nothing
+       news = coalesce($23, subscription.news)`,
     [
       mirror.id,
       mirror.account,

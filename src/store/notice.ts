@@ -41,20 +41,14 @@ export async function writeNotice(client: Queryable, notice: PlannedNotice): Pro
   return rows[0]?.fresh ?? false
 }
 
-/** Invoices of these of which the account was told that they could not be collected. */
-export async function failuresTold(
-  database: Queryable,
-  account: string,
-  invoices: string[],
-): Promise<Set<string>> {
-  if (invoices.length === 0) return new Set()
-  const kinds: NoticeKind[] = ['payment_failed', 'payment_action_required']
-  const { rows } = await database.query<{ invoice: string }>(
-    `select distinct cause ->> 'invoice' as invoice from notice
-      where account_id = $1 and kind = any ($2) and cause ->> 'invoice' = any ($3)`,
-    [account, kinds, invoices],
+/** Which of these keys an account was told. */
+export async function toldKeys(database: Queryable, account: string, keys: string[]): Promise<string[]> {
+  if (keys.length === 0) return []
+  const { rows } = await database.query<{ key: string }>(
+    'select key from notice where account_id = $1 and key = any ($2)',
+    [account, keys],
   )
-  return new Set(rows.map(({ invoice }) => invoice))
+  return rows.map(({ key }) => key)
 }
 
 export interface NoticeRow {

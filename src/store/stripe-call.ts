@@ -59,6 +59,25 @@ export async function nextGeneration(database: Queryable, key: string, spent: nu
   )
 }
 
+/** What a call made is of no use any more: another one is made under the next key. Of two who say so, one does it. */
+export async function makeAnother(database: Queryable, key: string, spent: string): Promise<void> {
+  await database.query(
+    `update stripe_call set generation = generation + 1, asked_at = business_now(), sent_at = business_now(),
+            object_id = null, answered_at = null
+      where key = $1 and object_id = $2`,
+    [key, spent],
+  )
+}
+
+/** What a call made; null: it made nothing, or nobody knows. */
+export async function madeBy(database: Queryable, key: string): Promise<string | null> {
+  const { rows } = await database.query<{ object_id: string | null }>(
+    'select object_id from stripe_call where key = $1',
+    [key],
+  )
+  return rows[0]?.object_id ?? null
+}
+
 /** Whether one of these was ever about to be sent. */
 export async function wasAsked(database: Queryable, keys: string[]): Promise<boolean> {
   const { rowCount } = await database.query('select from stripe_call where key = any($1) limit 1', [keys])

@@ -4,7 +4,7 @@ import type { PackTerms } from '../domain/plan.ts'
 import type { TopUpAttempt, TopUpObservation, TopUpPlan, TopUpSettings } from '../domain/top-up.ts'
 import type { Client, Queryable } from './connect.ts'
 import { readOrderFacts } from './purchase.ts'
-import { MONTH_MINOR } from './top-up.ts'
+import { CURRENCY, MONTH_MINOR } from './top-up.ts'
 
 /** An attempt with what it takes to ask Stripe. */
 export interface AttemptRow extends TopUpAttempt {
@@ -36,6 +36,7 @@ export async function readTopUpFacts(
     declines: number
     next_attempt_at: Date | null
     month_minor: string
+    currency: string | null
     available: string
     customer: string | null
     return_url: string
@@ -43,7 +44,7 @@ export async function readTopUpFacts(
     `select clock.now, (date_trunc('month', clock.now at time zone 'UTC') + interval '1 month') at time zone 'UTC'
               as month_ends,
             t.enabled, t.pack, t.threshold, t.monthly_max_minor, t.generation, t.declines, t.next_attempt_at,
-            ${MONTH_MINOR} as month_minor, b.available, a.stripe_customer_id as customer, t.return_url
+            ${MONTH_MINOR} as month_minor, ${CURRENCY} as currency, b.available, a.stripe_customer_id as customer, t.return_url
        from (select business_now() as now) clock, top_up t
        join account a on a.id = t.account_id cross join lateral ledger_balance(t.account_id) b
       where t.account_id = $1`,
@@ -56,6 +57,7 @@ export async function readTopUpFacts(
     pack: row.pack,
     threshold: row.threshold,
     monthlyMaxMinor: row.monthly_max_minor,
+    currency: row.currency,
     generation: row.generation,
     declines: row.declines,
     nextAttemptAt: row.next_attempt_at?.toISOString() ?? null,
@@ -65,7 +67,7 @@ export async function readTopUpFacts(
     account,
     settings,
     available: row.available,
-    order: await readOrderFacts(database, account, row.pack),
+    order: await readOrderFacts(database, account, row.pack, row.currency ?? undefined),
     monthMinor: row.month_minor,
     monthEndsAt: row.month_ends.toISOString(),
     customer: row.customer,
@@ -73,11 +75,11 @@ export async function readTopUpFacts(
   }
 }
 
-/** The attempt in flight; or else, of those that are over, the one of this payment. */
+/** The attempt of this id; the one in flight when none is named. */
 export async function readAttempt(
   database: Queryable,
   account: string,
-  payments: string[] = [],
+  id: string | null = null,
 ): Promise<AttemptRow | undefined> {
   const { rows } = await database.query<{
     id: string
@@ -93,12 +95,11 @@ export async function readAttempt(
     currency: string
     payment_id: string | null
   }>(
-    `select t.id, t.ordinal, t.generation, t.state, k.terms, t.started_at, t.code, a.stripe_customer_id as customer,
+    `select t.id, t.ordinal, t.generation, t.state, k.terms, t.started_at, t.code, t.customer_id as customer,
             t.payment_method, t.amount_minor, t.currency, t.payment_id
-       from top_up_attempt t join account a on a.id = t.account_id join catalog_price k on k.price_id = t.price_id
-      where t.account_id = $1 and (t.state in ('charging', 'processing') or t.payment_id = any($2))
-      order by (t.ended_at is null) desc, t.ordinal desc limit 1`,
-    [account, payments],
+       from top_up_attempt t join catalog_price k on k.price_id = t.price_id
+      where t.account_id = $1 and case when $2::text is null then t.ended_at is null else t.id = $2 end`,
+    [account, id],
   )
   const row = rows[0]
   if (row === undefined) return undefined
@@ -119,6 +120,22 @@ export async function readAttempt(
   }
 }
 
+/** Payments, of these, that no attempt is known by that is in flight or was granted for: what they are, only Stripe knows. */
+export async function unknownPayments(
+  database: Queryable,
+  account: string,
+  payments: string[],
+): Promise<string[]> {
+  if (payments.length === 0) return []
+  const { rows } = await database.query<{ payment: string }>(
+    `select payment from unnest($2::text[]) as payment
+      where not exists (select 1 from top_up_attempt t
+                         where t.account_id = $1 and t.payment_id = payment and t.state not in ('declined', 'failed'))`,
+    [account, [...new Set(payments)]],
+  )
+  return rows.map((row) => row.payment)
+}
+
 /**
  * Writes an attempt before Stripe is asked. Call it with the account locked. The database has one in flight at most.
  * @returns false when one is in flight already
@@ -131,15 +148,18 @@ export async function insertAttempt(
     generation: number
     terms: PackTerms
     amountMinor: string
+    customer: string
     method: string
   },
 ): Promise<boolean> {
-  const { id, account, generation, terms, amountMinor, method } = attempt
+  const { id, account, generation, terms, amountMinor, customer, method } = attempt
   const { rowCount } = await client.query(
-    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method)
-     select $1, $2, coalesce((select max(ordinal) from top_up_attempt where account_id = $2), 0) + 1, $3, $4, $5, $6, $7
+    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, customer_id,
+                                 payment_method)
+     select $1, $2, coalesce((select max(ordinal) from top_up_attempt where account_id = $2), 0) + 1, $3, $4, $5, $6, $7,
+            $8
      on conflict (account_id) where state in ('charging', 'processing') do nothing`,
-    [id, account, generation, terms.priceId, amountMinor, terms.currency, method],
+    [id, account, generation, terms.priceId, amountMinor, terms.currency, customer, method],
   )
   // due at once: whoever finds it goes on with it
   await client.query('update top_up set deadline_at = business_now() where account_id = $1', [account])

@@ -7,6 +7,8 @@ export interface TopUpInput {
   /** credits */
   threshold: string
   monthlyMaxMinor: string
+  /** null: the catalogue's */
+  currency: string | null
   returnUrl: string
 }
 
@@ -14,13 +16,14 @@ export interface TopUpInput {
 export async function enableTopUp(client: Queryable, account: string, input: TopUpInput): Promise<void> {
   await client.query(
     // due at once: the account may be low already
-    `insert into top_up (account_id, enabled, pack, threshold, monthly_max_minor, return_url, deadline_at)
-     values ($1, true, $2, $3, $4, $5, business_now())
+    `insert into top_up (account_id, enabled, pack, threshold, monthly_max_minor, currency, return_url, deadline_at)
+     values ($1, true, $2, $3, $4, $5, $6, business_now())
      on conflict (account_id) do update
-        set enabled = true, pack = $2, threshold = $3, monthly_max_minor = $4, return_url = $5, declines = 0,
+        set enabled = true, pack = $2, threshold = $3, monthly_max_minor = $4, currency = $5, return_url = $6,
+            declines = 0,
             generation = top_up.generation + 1, next_attempt_at = null, stopped = null,
             deadline_at = business_now(), updated_at = business_now()`,
-    [account, input.pack, input.threshold, input.monthlyMaxMinor, input.returnUrl],
+    [account, input.pack, input.threshold, input.monthlyMaxMinor, input.currency, input.returnUrl],
   )
 }
 
@@ -39,6 +42,8 @@ export interface TopUpRow {
   pack: string
   threshold: string
   monthly_max_minor: string
+  /** null: before a catalogue was put in force */
+  currency: string | null
   /** of this calendar month: charged, or about to be */
   month_minor: string
   return_url: string
@@ -57,16 +62,19 @@ export interface TopUpRow {
   attempt_at: Date | null
 }
 
-/** What is charged, or may still be, in the calendar month that runs; of `top_up t`. */
+/** What it is charged in, of `top_up t`. */
+export const CURRENCY = 'coalesce(t.currency, (select currency from catalog))'
+
+/** What is charged, or may still be, in its currency in the calendar month that runs; of `top_up t`. */
 export const MONTH_MINOR = `(select coalesce(sum(m.amount_minor), 0) from top_up_attempt m
-   where m.account_id = t.account_id and m.state in ('charging', 'processing', 'succeeded')
+   where m.account_id = t.account_id and m.currency = ${CURRENCY} and m.state in ('charging', 'processing', 'succeeded')
      and m.started_at >= date_trunc('month', business_now(), 'UTC'))`
 
 /** What an account has asked for, and how it goes; undefined when it never asked. */
 export async function readTopUp(database: Queryable, account: string): Promise<TopUpRow | undefined> {
   const { rows } = await database.query<TopUpRow>(
     `select t.account_id as account, t.enabled, t.pack, t.threshold, t.monthly_max_minor, t.return_url, t.declines,
-            t.next_attempt_at, t.stopped, t.updated_at, ${MONTH_MINOR} as month_minor, a.id as attempt,
+            t.next_attempt_at, t.stopped, t.updated_at, ${MONTH_MINOR} as month_minor, ${CURRENCY} as currency, a.id as attempt,
             a.state as attempt_state, a.payment_id as attempt_payment, a.amount_minor as attempt_minor,
             a.currency as attempt_currency, a.code as attempt_code, a.granted as attempt_granted,
             a.started_at as attempt_at

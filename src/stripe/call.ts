@@ -17,6 +17,8 @@ interface Call<T> {
 export interface Making<T extends { id: string }> extends Call<T> {
   /** What an earlier answer named. */
   read: (id: string) => Promise<T | undefined>
+  /** Whether what was made is of no use any more, and another one is to be made. */
+  isOver?: (made: T) => boolean
   /** What was made since, found by what it says of itself: by Stripe's lists, never by its search, which lags. */
   find: (since: Instant) => Promise<T | undefined>
 }

@@ -1,10 +1,10 @@
 /** Changes of a subscription in Stripe, each under a key of its command; and what one would cost. */
-import type Stripe from 'stripe'
+import Stripe from 'stripe'
 import { stripeKey } from '../domain/id.ts'
 import type { InvoiceFacts } from '../domain/subscription-facts.ts'
 import type { SubscriptionStep } from '../domain/subscription-step.ts'
 import { type Calls, FORGETFUL } from './call.ts'
-import { instant } from './fact.ts'
+import { releaseSchedule, setSchedule } from './schedule.ts'
 import { invoiceFacts } from './subscription-facts.ts'
 
 type Change = Extract<SubscriptionStep, { do: 'change' }>
@@ -15,60 +15,6 @@ export type BilledStep = Extract<SubscriptionStep, { do: 'change' | 'resume' }>
 export type ChangeGateway = ReturnType<typeof createChangeGateway>
 
 export function createChangeGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
-  async function schedule(subscription: string, step: Schedule, command: string): Promise<void> {
-    const { now, next: later, startsAnew } = step
-    const key = (kind: 'schedule' | 'phases') => ({
-      key: stripeKey.step(kind, command),
-      kind,
-      subject: subscription,
-    })
-    const found =
-      step.schedule === null
-        ? await calls.set({
-            ...key('schedule'),
-            send: (idempotencyKey) =>
-              // docs.stripe.com/api/subscription_schedules/create: a subscription has one at most, and names it
-              stripe.subscriptionSchedules.create({ from_subscription: subscription }, { idempotencyKey }),
-          })
-        : await stripe.subscriptionSchedules.retrieve(step.schedule)
-    const start = found.current_phase?.start_date
-    const params: Stripe.SubscriptionScheduleUpdateParams = {
-      end_behavior: 'release',
-      proration_behavior: 'none',
-      phases: [
-        {
-          items: [{ price: now.priceId, quantity: now.quantity }],
-          ...(start === undefined ? {} : { start_date: start }),
-          end_date: Date.parse(step.at) / 1000,
-          proration_behavior: 'none',
-        },
-        {
-          items: [{ price: later.priceId, quantity: later.quantity }],
-          duration: { interval: later.interval, interval_count: 1 },
-          proration_behavior: 'none',
-          ...(startsAnew ? { billing_cycle_anchor: 'phase_start' as const } : {}),
-        },
-      ],
-    }
-    await calls.set({
-      ...key('phases'),
-      send: (idempotencyKey) => stripe.subscriptionSchedules.update(found.id, params, { idempotencyKey }),
-    })
-    // set, read again, compare: a schedule that does not hold what it was told would bill the old price
-    const kept = await stripe.subscriptionSchedules.retrieve(found.id)
-    const next = kept.phases.at(-1)
-    const [item] = next?.items ?? []
-    const price = typeof item?.price === 'string' ? item.price : item?.price.id
-    if (
-      kept.status !== 'active' ||
-      price !== later.priceId ||
-      (item?.quantity ?? 1) !== later.quantity ||
-      instant(next?.start_date) !== step.at
-    ) {
-      throw new Error(`the schedule ${found.id} does not hold the change that it was told`)
-    }
-  }
-
   /** The one call of a step. */
   async function send(
     subscription: string,
@@ -91,10 +37,10 @@ export function createChangeGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
         await stripe.subscriptions.resume(subscription, {}, once)
         return
       case 'void':
-        await stripe.invoices.voidInvoice(step.invoice, {}, once)
+        await voidInvoice(step.invoice, once)
         return
       case 'release':
-        await stripe.subscriptionSchedules.release(step.schedule, {}, once)
+        await releaseSchedule(stripe, step.schedule, once)
         return
       case 'change': {
         const params = { ...billing(step), payment_behavior: 'pending_if_incomplete' as const }
@@ -104,18 +50,38 @@ export function createChangeGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
     }
   }
 
+  /** What is void already stays so. */
+  async function voidInvoice(invoice: string, once: Stripe.RequestOptions): Promise<void> {
+    try {
+      await stripe.invoices.voidInvoice(invoice, {}, once)
+    } catch (error) {
+      if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error
+      if ((await stripe.invoices.retrieve(invoice)).status !== 'void') throw error
+    }
+  }
+
   return {
     /**
      * Takes one step of a command, decided from what Stripe holds. Taken again under the same command, it changes
      * nothing more.
      */
     async take(subscription: string, step: SubscriptionStep, command: string): Promise<void> {
-      if (step.do === 'schedule') return await schedule(subscription, step, command)
+      if (step.do === 'schedule') return await setSchedule(stripe, calls, subscription, step, command)
       await calls.set({
         key: stripeKey.step(step.do, command),
         kind: step.do,
         subject: subscription,
         send: (idempotencyKey) => send(subscription, step, { idempotencyKey }),
+      })
+    },
+
+    /** Lets go of a subscription by a schedule that has nothing more to do. */
+    async letGo(schedule: string): Promise<void> {
+      await calls.set({
+        key: stripeKey.letGo(schedule),
+        kind: 'release',
+        subject: schedule,
+        send: (idempotencyKey) => releaseSchedule(stripe, schedule, { idempotencyKey }),
       })
     },
 

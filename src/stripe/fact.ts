@@ -6,6 +6,8 @@ export const METADATA = {
   account: 'perennial_account',
   order: 'perennial_order',
   topUp: 'perennial_top_up',
+  /** what set a schedule: it is ours */
+  command: 'perennial_command',
 } as const
 
 export function instant(seconds: number): Instant

@@ -86,9 +86,16 @@ export function createPaymentGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
 
     /** A payment by its own id; null when it is not this attempt's. */
     async chargeNamed(payment: string, attempt: string): Promise<ChargeFacts | null> {
+      const found = await gateway.named(payment)
+      return found?.attempt === attempt ? found.charge : null
+    },
+
+    /** A payment by its own id, and the attempt that it says it is of; null when it is no top-up's. */
+    async named(payment: string): Promise<{ attempt: string; charge: ChargeFacts } | null> {
       const expand = ['latest_charge']
       const found = await unlessMissing(stripe.paymentIntents.retrieve(payment, { expand }))
-      return found?.metadata[METADATA.topUp] === attempt ? chargeFacts(found) : null
+      const attempt = found?.metadata[METADATA.topUp]
+      return found === undefined || attempt === undefined ? null : { attempt, charge: chargeFacts(found) }
     },
   }
   return gateway

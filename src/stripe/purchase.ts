@@ -21,6 +21,18 @@ export interface PackPage {
 export type PurchaseGateway = ReturnType<typeof createPurchaseGateway>
 
 export function createPurchaseGateway(stripe: Stripe, calls: Calls = FORGETFUL) {
+  /** The page as it is now; undefined when Stripe has none of that id. */
+  async function packPage(session: string): Promise<PackPage | undefined> {
+    const expand = ['line_items', 'payment_intent.latest_charge']
+    const found = await unlessMissing(stripe.checkout.sessions.retrieve(session, { expand }))
+    if (found === undefined) return undefined
+    const { payment_intent: intent } = found
+    return {
+      page: pageFacts(found),
+      payment: intent === null || typeof intent === 'string' ? null : paymentFacts(intent),
+    }
+  }
+
   return {
     /** Opens the hosted page of an order of packs, once. Codes may be used: what is granted follows what is paid. */
     async openPage(order: PackPageOrder): Promise<CheckoutFacts> {
@@ -37,16 +49,12 @@ export function createPurchaseGateway(stripe: Stripe, calls: Calls = FORGETFUL) 
       })
     },
 
-    /** The page as it is now; undefined when Stripe has none of that id. */
-    async packPage(session: string): Promise<PackPage | undefined> {
-      const expand = ['line_items', 'payment_intent.latest_charge']
-      const found = await unlessMissing(stripe.checkout.sessions.retrieve(session, { expand }))
-      if (found === undefined) return undefined
-      const { payment_intent: intent } = found
-      return {
-        page: pageFacts(found),
-        payment: intent === null || typeof intent === 'string' ? null : paymentFacts(intent),
-      }
+    packPage,
+
+    /** The page that a payment was made on; undefined when it was made on none. */
+    async pageOfPayment(payment: string): Promise<PackPage | undefined> {
+      const { data } = await stripe.checkout.sessions.list({ payment_intent: payment, limit: 1 })
+      return data[0] && (await packPage(data[0].id))
     },
 
     /** The payment of an order by its own id; undefined when it is not this order's. */

@@ -1,6 +1,7 @@
 /** Stripe's subscriptions and their invoices as facts. Decides nothing. */
 import type Stripe from 'stripe'
 import type { Instant } from '../domain/calendar.ts'
+import { isPlanProduct } from '../domain/id.ts'
 import type { InvoiceFacts, PendingFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
 import { idOf, instant, METADATA } from './fact.ts'
 
@@ -9,7 +10,8 @@ export type StripeSubscription = SubscriptionFacts & { customer: string }
 
 export function subscriptionFacts(subscription: Stripe.Subscription): StripeSubscription {
   const items = subscription.items.data
-  const item = items[0]
+  // in whatever order Stripe lists them, and whatever else is billed with it
+  const item = items.find(({ price }) => isPlanProduct(idOf(price.product) ?? '')) ?? items[0]
   return {
     id: subscription.id,
     account: subscription.metadata[METADATA.account] ?? null,
@@ -29,8 +31,9 @@ export function subscriptionFacts(subscription: Stripe.Subscription): StripeSubs
     paused: pausedOf(subscription),
     latestInvoice: idOf(subscription.latest_invoice),
     item: item?.id ?? null,
-    pending: pendingOf(subscription),
+    pending: pendingOf(subscription, item),
     schedule: idOf(subscription.schedule),
+    spent: spentOf(subscription),
   }
 }
 
@@ -43,9 +46,13 @@ function pausedOf({
 }
 
 /** What Stripe will change by itself. A schedule says it only when it was expanded. */
-function pendingOf(subscription: Stripe.Subscription): PendingFacts | null {
+function pendingOf(
+  subscription: Stripe.Subscription,
+  ours: Stripe.SubscriptionItem | undefined,
+): PendingFacts | null {
   const { pending_update: update, schedule } = subscription
-  const [waiting] = update?.subscription_items ?? []
+  const updated = update?.subscription_items ?? []
+  const waiting = updated.find(({ id }) => id === ours?.id) ?? updated[0]
   if (update !== null && waiting !== undefined) {
     return {
       state: 'awaiting_payment',
@@ -56,20 +63,39 @@ function pendingOf(subscription: Stripe.Subscription): PendingFacts | null {
       cause: idOf(subscription.latest_invoice) ?? subscription.id,
     }
   }
-  if (schedule === null || typeof schedule === 'string' || schedule.status !== 'active') return null
-  const now = schedule.current_phase?.end_date ?? 0
-  const next = schedule.phases.find((phase) => phase.start_date >= now)
-  const [item] = next?.items ?? []
+  const next = nextPhase(schedule)
+  const running = typeof schedule === 'string' ? undefined : schedule?.phases.find(isBefore(next))
+  const index = running?.items.findIndex(({ price }) => idOf(price) === ours?.price.id) ?? 0
+  const item = next?.items[Math.max(index, 0)] ?? next?.items[0]
   const priceId = idOf(item?.price)
-  if (next === undefined || priceId === null) return null
+  if (schedule === null || next === undefined || priceId === null) return null
   return {
     state: 'scheduled',
     priceId,
     quantity: item?.quantity ?? 1,
     effectiveAt: instant(next.start_date),
     expiresAt: null,
-    cause: schedule.id,
+    cause: idOf(schedule) ?? '',
   }
+}
+
+function isBefore(next: Stripe.SubscriptionSchedule.Phase | undefined) {
+  return (phase: Stripe.SubscriptionSchedule.Phase) => phase.end_date === next?.start_date
+}
+
+/** What a schedule is to do next. It says so only when it was expanded. */
+function nextPhase(schedule: Stripe.Subscription['schedule']): Stripe.SubscriptionSchedule.Phase | undefined {
+  if (schedule === null || typeof schedule === 'string' || schedule.status !== 'active') return undefined
+  const now = schedule.current_phase?.end_date ?? 0
+  return schedule.phases.find((phase) => phase.start_date >= now)
+}
+
+/** A schedule of ours that has done what it was made for: at its end it would let go, which may be a year from now. */
+function spentOf({ schedule }: Stripe.Subscription): string | null {
+  if (schedule === null || typeof schedule === 'string' || schedule.status !== 'active') return null
+  const isOurs = schedule.metadata?.[METADATA.command] !== undefined
+  const isSpent = schedule.end_behavior === 'release' && nextPhase(schedule) === undefined
+  return isOurs && isSpent ? schedule.id : null
 }
 
 export function invoiceFacts(invoice: Stripe.Invoice, lines: Stripe.InvoiceLineItem[]): InvoiceFacts {

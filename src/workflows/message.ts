@@ -100,7 +100,8 @@ export interface DutyInput {
 
 /** Asks what a command would do. Ids and codes only, as in every history. */
 export interface PreviewInput {
-  operation: Operation
+  /** a command's; or what a workflow does by itself once the API has written what it was asked */
+  operation: Operation | 'top_up'
   /** id of the workflow that would carry it out */
   subject: string
   /** what the command's row would hold, and what else the rows hold that acting writes first */

@@ -43,7 +43,10 @@ async function pass(id: string, granted: GrantStep[]): Promise<Pass> {
       observation === null ? 'Stripe has no such subscription.' : 'It belongs to no account of ours.'
     return { at, deadline: null, over: true, turn: null, attention: null, details, attributes: [] }
   }
-  const { role, settled } = await applySubscription({ plan, events })
+  const applied = await applySubscription({ plan, events })
+  // another subscription of the account was faster: nothing was done
+  if ('stale' in applied) return await pass(id, granted)
+  const { role, settled } = applied
   granted.push(...plan.grants)
   const { mirror } = plan
   return {

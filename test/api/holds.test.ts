@@ -2,7 +2,10 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { createApiKey } from '../../src/store/api-key.ts'
 import { advanceClock, assertBooks } from '../support/ledger.ts'
+import { enableTopUp } from '../../src/store/top-up.ts'
+import { eventually } from '../support/stack.ts'
 import { type ApiUnderTest, fund, startApi } from './api-under-test.ts'
+import { Workflows } from './workflows.ts'
 
 describe('holds over HTTP', () => {
   let api: ApiUnderTest
@@ -184,5 +187,43 @@ describe('holds over HTTP', () => {
       assert.deepEqual([answer.status, answer.body.code], [status, code], url)
     }
     assert.deepEqual(await has(), before)
+  })
+
+  it('that leave little wake the top-up of the account, and so do those that are refused, and captures', async () => {
+    const workflows = new Workflows()
+    workflows.answer = async () => ({ state: 'done', statusCode: 200, result: {} })
+    const amounts = { held: '6', refused: '0.5', captured: '1' }
+    const accounts = new Map<string, string>()
+    for (const [how, amount] of Object.entries(amounts)) {
+      account = (await api.post('/v1/accounts', {})).body.id
+      accounts.set(how, account)
+      await fund(api.database, account, how === 'refused' ? '1' : '10')
+      await enableTopUp(api.database.pool, account, {
+        pack: 'credits_10',
+        threshold: how === 'captured' ? '9' : '5',
+        monthlyMaxMinor: '1000',
+        currency: 'usd',
+        returnUrl: 'https://example.com',
+      })
+      if (how !== 'refused') await hold({ amount })
+    }
+    const held = await hold({ amount: '0.5' })
+    // it has read no threshold yet when it starts
+    const watching = await startApi({ beside: api, reach: workflows.reach })
+    try {
+      await eventually('each is woken', async () => {
+        for (const [how, each] of accounts) {
+          if (how === 'held') await watching.post(`/v1/accounts/${each}/holds`, { amount: '0.01' })
+          if (how === 'refused') await watching.post(`/v1/accounts/${each}/holds`, { amount: '2' })
+          if (how === 'captured')
+            await watching.post(`/v1/holds/${held}/capture`, { amount: '0.6', final: false })
+        }
+        return workflows.woken.length === 3
+      })
+      const owners = [...accounts.values()].map((each) => `topup/${each}`)
+      assert.deepEqual(workflows.woken.sort(), owners.sort())
+    } finally {
+      await watching.close()
+    }
   })
 })

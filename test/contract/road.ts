@@ -221,7 +221,9 @@ async function go(
   const intent = 'id' in charge ? charge.id : 'pi_sample'
   await step('payments.chargeOf', () => payments.chargeOf({ customer, attempt, startedAt }), null)
   await step('payments.chargeNamed', () => payments.chargeNamed(intent, attempt), null)
+  await step('payments.named', () => payments.named(intent), null)
   await step('collection.waitsForCustomer', () => collection.waitsForCustomer(intent), false)
+  await step('purchases.pageOfPayment', () => purchases.pageOfPayment(intent), undefined)
   await step('purchases.packPayment', () => purchases.packPayment(intent, `ord_${run}`), undefined)
 
   const page = {
@@ -286,10 +288,12 @@ async function go(
   await take(change)
   const next = { priceId: dearer, quantity: 2, interval: 'month' as const }
   await take({ do: 'schedule', schedule: null, at, now: { ...now, quantity: 2 }, next, startsAnew: false })
-  const schedule = await given(async () => {
-    const found = await stripe.subscriptions.retrieve(subscription)
-    return typeof found.schedule === 'string' ? found.schedule : (found.schedule?.id ?? '')
-  }, 'sub_sched_sample')
+  const attached = () =>
+    given(async () => {
+      const found = await stripe.subscriptions.retrieve(subscription)
+      return typeof found.schedule === 'string' ? found.schedule : (found.schedule?.id ?? '')
+    }, 'sub_sched_sample')
+  const schedule = await attached()
   await take({
     do: 'schedule',
     schedule,
@@ -300,6 +304,9 @@ async function go(
   })
   await step('events.ownerNow', () => events.ownerNow('subscription_schedule.updated', schedule), null)
   await take({ do: 'release', schedule })
+  await take({ do: 'schedule', schedule: null, at, now: { ...now, quantity: 2 }, next, startsAnew: false })
+  const spent = await attached()
+  await step('changes.letGo', () => changes.letGo(spent), undefined)
   await given(
     async () =>
       void (await stripe.subscriptions.update(subscription, { pause_collection: { behavior: 'void' } })),

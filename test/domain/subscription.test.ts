@@ -206,6 +206,14 @@ describe('what a subscription’s facts decide', () => {
     assert.equal(decide({ at: at('2027-03-05') }).mirror.deadline, '2027-03-05T10:02:00.000Z')
   })
 
+  it('looks once a day at one that Stripe paused: its period is over, and no other begins by itself', () => {
+    const paused = { ...subscription, status: 'paused', periodEnd: at('2027-02-10') }
+    const seen = { at: at('2027-02-20'), invoices: [] }
+    assert.equal(decide({ ...seen, subscription: paused }).mirror.deadline, at('2027-02-21'))
+    const ends = { ...paused, cancelAt: at('2027-02-25') }
+    assert.equal(decide({ ...seen, subscription: ends }).mirror.deadline, '2027-02-25T10:02:00.000Z')
+  })
+
   it('reads both ways to cancel', () => {
     const flag = decide({ subscription: { ...subscription, cancelAtPeriodEnd: true } })
     assert.equal(flag.mirror.cancelAt, at('2027-02-28'))

@@ -16,6 +16,7 @@ const SETTINGS: TopUpSettings = {
   pack: 'credits_10',
   threshold: '5',
   monthlyMaxMinor: '3000',
+  currency: 'usd',
   generation: 2,
   declines: 0,
   nextAttemptAt: null,

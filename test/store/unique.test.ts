@@ -102,11 +102,12 @@ const ONCE: [what: string, first: string, second: string, constraint: string][] 
     `insert into top_up (account_id, enabled, pack, threshold, monthly_max_minor, return_url)
      values ('acc_1', true, 'p', 1, 1, 'u');
      insert into catalog_price (price_id, lookup_key, kind, plan, version, terms) values ('price_1', 'k', 'pack', 'p', 'v1', '{}');
-     insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method)
-     values ('top_' || repeat('1', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'pm_1')`,
-    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method,
-                                 state)
-     values ('top_' || repeat('2', 32), 'acc_1', 2, 1, 'price_1', 1, 'usd', 'pm_1', 'processing')`,
+     insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, customer_id,
+                                 payment_method)
+     values ('top_' || repeat('1', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'cus_1', 'pm_1')`,
+    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, customer_id,
+                                 payment_method, state)
+     values ('top_' || repeat('2', 32), 'acc_1', 2, 1, 'price_1', 1, 'usd', 'cus_1', 'pm_1', 'processing')`,
     'top_up_one_in_flight',
   ],
   [
@@ -114,11 +115,12 @@ const ONCE: [what: string, first: string, second: string, constraint: string][] 
     `insert into top_up (account_id, enabled, pack, threshold, monthly_max_minor, return_url)
      values ('acc_1', true, 'p', 1, 1, 'u');
      insert into catalog_price (price_id, lookup_key, kind, plan, version, terms) values ('price_1', 'k', 'pack', 'p', 'v1', '{}');
-     insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method,
-                                 state, ended_at)
-     values ('top_' || repeat('1', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'pm_1', 'declined', now())`,
-    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, payment_method)
-     values ('top_' || repeat('2', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'pm_1')`,
+     insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, customer_id,
+                                 payment_method, state, ended_at)
+     values ('top_' || repeat('1', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'cus_1', 'pm_1', 'declined', now())`,
+    `insert into top_up_attempt (id, account_id, ordinal, generation, price_id, amount_minor, currency, customer_id,
+                                 payment_method)
+     values ('top_' || repeat('2', 32), 'acc_1', 1, 1, 'price_1', 1, 'usd', 'cus_1', 'pm_1')`,
     'top_up_attempt_account_id_ordinal_key',
   ],
   [

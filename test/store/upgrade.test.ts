@@ -1,6 +1,7 @@
 /** What an installation of an earlier version has keeps its meaning when it is brought up to date. */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
+import { settlementsOf } from '../../src/store/settlement.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 const FOLDER = new URL('../../migrations/', import.meta.url)
@@ -57,5 +58,19 @@ describe('an upgrade', () => {
       rows.map(({ scopes }) => scopes),
       [['read', ...written], written, ['read']],
     )
+  })
+
+  it('counts for an account what its subscriptions left owed, also those that ended', async () => {
+    await apply('0001', '0021')
+    await database.owner.query(`
+      insert into account (id) values ('acc_1'), ('acc_2');
+      insert into settlement (key, account_id, subscription_id, invoice_id, owed) values
+        ('proration:in_1:p', 'acc_1', 'sub_ended', 'in_1', 30), ('invoice_line:il_2', 'acc_1', 'sub_ended', 'in_2', -10),
+        ('proration:in_3:p', 'acc_1', 'sub_2', 'in_3', 5), ('proration:in_4:p', 'acc_2', 'sub_3', 'in_4', 7)`)
+    await apply('0021', '9999')
+    assert.deepEqual(await settlementsOf(database.pool, 'acc_1', 'sub_2'), {
+      settled: ['proration:in_3:p'],
+      owed: '25',
+    })
   })
 })

@@ -54,18 +54,23 @@ export function changes(before: string[], after: string[]): string[] {
   ]
 }
 
-/** Where an account stands: its last posting, its lots and notices. */
-export async function seqOf(
-  { owner }: TestDatabase,
-  account = '',
-): Promise<{ seq: string; lots: string[]; notices: string[] }> {
-  const { rows } = await owner.query<{ seq: string; lots: string[]; notices: string[] }>(
+/** Where an account stands: its last posting, its lots, notices and payments. */
+export async function seqOf({ owner }: TestDatabase, account = ''): Promise<Standing> {
+  const { rows } = await owner.query<Standing>(
     `select coalesce((select seq from wallet where account_id = $1), 0) as seq,
             array(select id from lot where account_id = $1) as lots,
-            array(select key from notice where account_id = $1) as notices`,
+            array(select key from notice where account_id = $1) as notices,
+            array(select id from payment where account_id = $1) as payments`,
     [account],
   )
-  return rows[0] ?? { seq: '0', lots: [], notices: [] }
+  return rows[0] ?? { seq: '0', lots: [], notices: [], payments: [] }
+}
+
+interface Standing {
+  seq: string
+  lots: string[]
+  notices: string[]
+  payments: string[]
 }
 
 /**

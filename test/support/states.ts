@@ -83,7 +83,28 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
     body,
     account,
   })
-  const topUp = (account: string): Asked => ({
+  /** Who has bought ten credits, with a card that was kept. */
+  const buyer = async () => {
+    const account = await newAccount()
+    const order = await post('/v1/purchases', (await pack(account, { save_payment_method: true })).body)
+    const { checkout } = order as unknown as { checkout: { id: string } }
+    await at().stack.control(`checkout/${checkout.id}/pay`, {})
+    await settled(at().stack)
+    return account
+  }
+  const low = async () => {
+    const account = await buyer()
+    await post(`/v1/accounts/${account}/spend`, { amount: '9' })
+    return account
+  }
+  const customerOf = async (account: string) => {
+    const { rows } = await at().stack.database.owner.query<{ id: string }>(
+      'select stripe_customer_id as id from account where id = $1',
+      [account],
+    )
+    return rows[0]?.id ?? ''
+  }
+  const topUp = (account: string, more: object = {}): Asked => ({
     path: `/v1/accounts/${account}/top_up`,
     body: {
       enabled: true,
@@ -91,6 +112,7 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
       threshold: '5',
       monthly_max_minor: '10000',
       return_url: 'https://example.com/credits',
+      ...more,
     },
     account,
   })
@@ -401,12 +423,20 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
     },
     'POST /v1/accounts/{account}/top_up': {
       'without a card': async () => ({ ...topUp(await newAccount('10')), refused: 'payment_method_missing' }),
-      async 'with a card, and credits left'() {
-        const account = await newAccount('10')
-        const order = await post('/v1/purchases', (await pack(account, { save_payment_method: true })).body)
-        const { checkout } = order as unknown as { checkout: { id: string } }
-        await at().stack.control(`checkout/${checkout.id}/pay`, {})
-        await settled(at().stack)
+      'with a card, and credits left': async () => topUp(await buyer()),
+      'with a card, and low': async () => topUp(await low()),
+      'with a card, and so low that it takes several, up to a sum': async () =>
+        topUp(await low(), { threshold: '80', monthly_max_minor: '7000' }),
+      'in a currency that the pack is not sold in': async () => ({
+        ...topUp(await low(), { currency: 'eur' }),
+        refused: 'pack_not_found',
+      }),
+      'low, and the card is gone': async () => {
+        const account = await low()
+        for (const { id } of (
+          await at().stack.stripe.paymentMethods.list({ customer: await customerOf(account) })
+        ).data)
+          await at().stack.stripe.paymentMethods.detach(id)
         return topUp(account)
       },
     },

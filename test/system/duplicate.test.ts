@@ -11,13 +11,20 @@ import { transaction } from '../../src/store/connect.ts'
 import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway } from '../../src/stripe/gateway.ts'
 import { wakeOwner } from '../../src/workflows/owner.ts'
-import { assertBooks, DAY_MS } from '../support/ledger.ts'
-import { balanceOf, eventually, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+import { assertBooks } from '../support/ledger.ts'
+import {
+  balanceOf,
+  eventually,
+  openCheckout,
+  settled,
+  type Stack,
+  startStack,
+  subscribe,
+} from '../support/stack.ts'
 
 /** An account that pays twice for plans of one group. */
 interface Twice {
   account: string
-  customer: string
   first: string
   second: string
   /** what a person is asked */
@@ -29,12 +36,6 @@ describe('a second live subscription of a plan group', function () {
   const folder = mkdtempSync(join(tmpdir(), 'perennial-catalog-'))
   let stack: Stack
   let key: string
-  let kept: Twice
-  let rejected: Twice
-  let left: Twice
-  let untold: Twice
-  /** one ends while the other one is being ended */
-  let crossed: Twice
   before(async () => {
     stack = await startStack({ worker: false })
     key = await createApiKey(stack.database.owner, { name: 'second', scopes: ['read', 'approvals'] })
@@ -44,13 +45,6 @@ describe('a second live subscription of a plan group', function () {
     stack.config.catalogFile = join(folder, 'catalog.json')
     writeFileSync(stack.config.catalogFile, JSON.stringify(file))
     await stack.startWorker()
-    ;[kept, rejected, left, untold, crossed] = await Promise.all([
-      twice(),
-      twice(),
-      twice(),
-      twice(),
-      twice(),
-    ])
   })
   after(async () => {
     await stack?.stop()
@@ -86,14 +80,26 @@ describe('a second live subscription of a plan group', function () {
       default_payment_method: default_payment_method as string,
     })
   }
-  async function twice(): Promise<Twice> {
-    const { account, subscription } = await subscribe(stack)
-    const { id: second, customer } = await buyAgain(subscription)
+  /** Accounts that pay twice. */
+  async function twice(accounts: number): Promise<Twice[]> {
+    const opened = await Promise.all(Array.from({ length: accounts }, () => openCheckout(stack)))
+    await Promise.all(opened.map(({ session }) => stack.control(`checkout/${session}/pay`, {})))
     await settled(stack)
-    const asked = await approvals(account)
-    assert.equal(asked.length, 1)
-    const [{ id: approval } = { id: '' }] = asked
-    return { account, customer: customer as string, first: subscription, second, approval }
+    const made = await Promise.all(
+      opened.map(async ({ account, session }) => {
+        const { subscription } = await stack.stripe.checkout.sessions.retrieve(session)
+        const { id: second } = await buyAgain(subscription as string)
+        return { account, first: subscription as string, second }
+      }),
+    )
+    await settled(stack)
+    return await Promise.all(
+      made.map(async (each) => {
+        const asked = await approvals(each.account)
+        assert.equal(asked.length, 1)
+        return { ...each, approval: asked[0]?.id ?? '' }
+      }),
+    )
   }
   const alerts = async (subject: string) =>
     (
@@ -131,155 +137,7 @@ describe('a second live subscription of a plan group', function () {
     })
   const reach = () => ({ client: stack.temporal, taskQueue: stack.config.taskQueue })
 
-  it('approved, ends with its period and keeps what it granted; when it goes on all the same, a person is asked again', async () => {
-    const { account, first, second, approval } = kept
-    await eventually('a person is asked', async () => (await alerts(second)) === 1)
-    const { status, body } = await decide(approval, 'approve')
-    assert.deepEqual([status, body['state']], [200, 'executed'], JSON.stringify(body))
-    await settled(stack)
-    assert.deepEqual([await isEnding(second), await isEnding(first)], [true, false])
-    assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
-    assert.equal(await balanceOf(stack, account), '40')
-    // a look at it again changes nothing of that
-    await wakeOwner(reach(), second, { reason: 'test' })
-    await settled(stack)
-    assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
-
-    for (const query of ['', '?dry_run=true']) {
-      const resumed = await stack.call<{ code?: string; refusal?: { code: string } }>(
-        'POST',
-        `/v1/subscriptions/${second}/resume${query}`,
-        {},
-      )
-      const code = resumed.body.refusal?.code ?? resumed.body.code
-      assert.equal(code, 'subscription_duplicate', JSON.stringify(resumed.body))
-    }
-    assert.equal(await isEnding(second), true)
-    const portal = { account, return_url: 'https://example.com/billing' }
-    const { url } = (await stack.call('POST', '/v1/portal_sessions', portal)).body
-    const session = /bps_[A-Za-z0-9]+/.exec(String(url))?.[0] ?? ''
-    await stack.control(`portal/${session}/resume`, { subscription: second })
-    await settled(stack)
-    assert.equal(await isEnding(second), false)
-    assert.equal(await attention(second), 'duplicate_subscription')
-    await eventually('a person is asked again', async () => (await alerts(second)) === 1)
-    const [again, ...before] = await approvals(account)
-    assert.deepEqual([again?.state, before.map(({ state }) => state)], ['pending', ['executed']])
-    assert.equal((await decide(again?.id ?? '', 'approve')).body['state'], 'executed')
-    await settled(stack)
-    assert.equal(await isEnding(second), true)
-    assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
-    assert.equal((await approvals(account)).length, 2)
-  })
-
-  it('stays for a person when it is rejected, and is not asked again', async () => {
-    const { account, second, approval } = rejected
-    await eventually('a person is asked', async () => (await alerts(second)) === 1)
-    assert.equal((await decide(approval, 'reject')).body['state'], 'rejected')
-    await stack.stripe.subscriptions.update(second, { metadata: { looked: 'at' } })
-    await settled(stack)
-    assert.deepEqual([await attention(second), await alerts(second)], ['duplicate_subscription', 1])
-    assert.equal(await isEnding(second), false)
-    assert.equal((await approvals(account)).length, 1)
-  })
-
-  it('is the account’s plan when the other one has ended: nobody need look, it changes, and what was asked is refused', async () => {
-    const { account, first, second, approval } = left
-    await eventually('a person is asked', async () => (await alerts(second)) === 1)
-    await stack.stripe.subscriptions.cancel(first)
-    await settled(stack)
-    assert.deepEqual(await row(second), { role: 'primary', attention: null, plan_group: 'default' })
-    assert.equal(await alerts(second), 0)
-    const third = await order(account)
-    assert.deepEqual(
-      [third.status, third.body['code'], third.body['subscription']],
-      [409, 'subscription_exists', second],
-    )
-    const changed = await stack.call('POST', `/v1/subscriptions/${second}/change`, { plan: 'tier_6_50' })
-    assert.equal(changed.status, 200, JSON.stringify(changed.body))
-    const { status, body } = await decide(approval, 'approve')
-    assert.deepEqual([status, body['code']], [409, 'approval_stale'])
-    assert.equal(await isEnding(second), false)
-    assert.equal((await stack.call('GET', `/v1/approvals/${approval}`)).body['state'], 'refused')
-  })
-
-  it('is not ended when the other one has ended in Stripe and nobody told: the refusal makes it be seen', async () => {
-    const { first, second, approval } = untold
-    await stack.control('webhooks', { drop: true })
-    try {
-      await stack.stripe.subscriptions.cancel(first)
-      const preview = await decide(approval, 'approve', '?dry_run=true')
-      assert.equal((preview.body['refusal'] as { code: string }).code, 'approval_stale')
-      const { status, body } = await decide(approval, 'approve')
-      assert.deepEqual([status, body['code']], [409, 'approval_stale'])
-      assert.equal(await isEnding(second), false)
-      await isPrimary(second)
-    } finally {
-      await stack.control('webhooks', { drop: false })
-    }
-  })
-
-  it('goes on when the other one ends while it is being ended', async () => {
-    const { account, first, second, approval } = crossed
-    const { pool } = stack.database
-    const calls = createCalls(pool)
-    const changes = createChangeGateway(stack.stripe, calls)
-    const activities = createApprovalActivities({
-      pool,
-      gateway: createGateway(stack.stripe, calls),
-      reach: reach(),
-      changes: {
-        ...changes,
-        async take(...step) {
-          await changes.take(...step)
-          if (step[1].do !== 'cancel') return
-          await stack.stripe.subscriptions.cancel(first)
-          await isPrimary(second)
-        },
-      },
-    })
-    const command = 'cmd_while'
-    const [asker] = (await stack.database.owner.query<{ id: string }>('select id from api_key')).rows
-    await transaction(pool, (client) =>
-      insertCommand(client, {
-        id: command,
-        scope: account,
-        operation: 'approve',
-        key: command,
-        content: {},
-        owner: `approval/${approval}`,
-        input: { actor: asker?.id ?? '' },
-      }),
-    )
-    const answer = await activities.decideApproval({ approval, command })
-    assert.deepEqual([answer.state, answer.result['code']], ['refused', 'approval_stale'])
-    await settled(stack)
-    assert.equal(await isEnding(second), false)
-    assert.deepEqual(await row(second), { role: 'primary', attention: null, plan_group: 'default' })
-  })
-
-  it('at the same second as the first: both are granted, one is the plan, and a person is asked about the other', async () => {
-    const { account, subscription } = await subscribe(stack)
-    const both = await Promise.all([buyAgain(subscription), buyAgain(subscription)])
-    await stack.stripe.subscriptions.cancel(subscription)
-    await settled(stack)
-    const roles = await Promise.all(both.map(async ({ id }) => (await row(id))?.role))
-    assert.deepEqual(new Set(roles), new Set(['duplicate', 'primary']))
-    assert.deepEqual(
-      await grants(account),
-      Array.from({ length: 3 }, () => '20 first_payment'),
-    )
-    await eventually('a person is asked about one of them', async () => {
-      const open = await Promise.all(both.map(async ({ id }) => (await alerts(id)) ?? 0))
-      return open.includes(1) && open.includes(0)
-    })
-  })
-
   it('that came from another group by hand is granted, and a person is asked; a price of nobody’s leaves it where it is', async () => {
-    // what lives on would be billed all through the month, too
-    const live: string[] = []
-    for await (const { id } of stack.stripe.subscriptions.list()) live.push(id)
-    await Promise.all(live.map((id) => stack.stripe.subscriptions.cancel(id)))
     const priceOf = async (lookupKey: string) =>
       (await stack.stripe.prices.list({ lookup_keys: [lookupKey] })).data[0]?.id ?? ''
     const { account, subscription: plan } = await subscribe(stack)
@@ -291,9 +149,10 @@ describe('a second live subscription of a plan group', function () {
     })
     await settled(stack)
     assert.deepEqual(await row(addon.id), { role: 'primary', attention: null, plan_group: 'addons' })
-    const moveTo = async (price: string) => {
+    const moveTo = async (price: string, startsAnew = false) => {
       await stack.stripe.subscriptions.update(addon.id, {
         items: [{ id: addon.items.data[0]?.id ?? '', price }],
+        ...(startsAnew ? { billing_cycle_anchor: { type: 'now' } } : {}),
         proration_behavior: 'none',
       })
       await settled(stack)
@@ -310,7 +169,8 @@ describe('a second live subscription of a plan group', function () {
       attention: 'unknown_price',
       plan_group: 'addons',
     })
-    await moveTo(await priceOf('tier_2_20.month.v1'))
+    // a period of the other plan begins, and is paid
+    await moveTo(await priceOf('tier_2_20.month.v1'), true)
     assert.deepEqual(await row(addon.id), {
       role: 'duplicate',
       attention: 'duplicate_subscription',
@@ -318,17 +178,163 @@ describe('a second live subscription of a plan group', function () {
     })
     await eventually('a person is asked', async () => (await alerts(addon.id)) === 1)
     assert.equal((await approvals(account)).length, 1)
-    await stack.clock.advance(stack.clock.now() + 32 * DAY_MS)
-    assert.deepEqual((await grants(account)).sort(), [
-      '20 first_payment',
-      '20 renewal',
-      '20 renewal',
-      '7 first_payment',
-    ])
-    // and back: its own group has nobody else
-    await moveTo(await priceOf('addon.month.v1'))
-    assert.deepEqual(await row(addon.id), { role: 'primary', attention: null, plan_group: 'addons' })
-    assert.equal((await row(plan))?.role, 'primary')
-    assert.equal(await alerts(addon.id), 0)
+    assert.deepEqual(await grants(account), ['20 first_payment', '7 first_payment', '20 plan_change'])
+    assert.equal(await balanceOf(stack, account), '40')
+  })
+
+  describe('bought by hand', () => {
+    let pairs: Twice[]
+    before(async () => {
+      pairs = await twice(5)
+    })
+    const pair = (index: number): Twice => {
+      const found = pairs[index]
+      assert.ok(found)
+      return found
+    }
+
+    it('approved, ends with its period and keeps what it granted; when it goes on all the same, a person is asked again', async () => {
+      const { account, first, second, approval } = pair(0)
+      await eventually('a person is asked', async () => (await alerts(second)) === 1)
+      const { status, body } = await decide(approval, 'approve')
+      assert.deepEqual([status, body['state']], [200, 'executed'], JSON.stringify(body))
+      await settled(stack)
+      assert.deepEqual([await isEnding(second), await isEnding(first)], [true, false])
+      assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
+      assert.equal(await balanceOf(stack, account), '40')
+      // a look at it again changes nothing of that
+      await wakeOwner(reach(), second, { reason: 'test' })
+      await settled(stack)
+      assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
+
+      for (const query of ['', '?dry_run=true']) {
+        const resumed = await stack.call<{ code?: string; refusal?: { code: string } }>(
+          'POST',
+          `/v1/subscriptions/${second}/resume${query}`,
+          {},
+        )
+        const code = resumed.body.refusal?.code ?? resumed.body.code
+        assert.equal(code, 'subscription_duplicate', JSON.stringify(resumed.body))
+      }
+      assert.equal(await isEnding(second), true)
+      const portal = { account, return_url: 'https://example.com/billing' }
+      const { url } = (await stack.call('POST', '/v1/portal_sessions', portal)).body
+      const session = /bps_[A-Za-z0-9]+/.exec(String(url))?.[0] ?? ''
+      await stack.control(`portal/${session}/resume`, { subscription: second })
+      await settled(stack)
+      assert.equal(await isEnding(second), false)
+      assert.equal(await attention(second), 'duplicate_subscription')
+      await eventually('a person is asked again', async () => (await alerts(second)) === 1)
+      const [again, ...before] = await approvals(account)
+      assert.deepEqual([again?.state, before.map(({ state }) => state)], ['pending', ['executed']])
+      assert.equal((await decide(again?.id ?? '', 'approve')).body['state'], 'executed')
+      await settled(stack)
+      assert.equal(await isEnding(second), true)
+      assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
+      assert.equal((await approvals(account)).length, 2)
+    })
+
+    it('stays for a person when it is rejected, and is not asked again', async () => {
+      const { account, second, approval } = pair(1)
+      await eventually('a person is asked', async () => (await alerts(second)) === 1)
+      assert.equal((await decide(approval, 'reject')).body['state'], 'rejected')
+      await stack.stripe.subscriptions.update(second, { metadata: { looked: 'at' } })
+      await settled(stack)
+      assert.deepEqual([await attention(second), await alerts(second)], ['duplicate_subscription', 1])
+      assert.equal(await isEnding(second), false)
+      assert.equal((await approvals(account)).length, 1)
+    })
+
+    it('is the account’s plan when the other one has ended: nobody need look, it changes, and what was asked is refused', async () => {
+      const { account, first, second, approval } = pair(2)
+      await eventually('a person is asked', async () => (await alerts(second)) === 1)
+      await stack.stripe.subscriptions.cancel(first)
+      await settled(stack)
+      assert.deepEqual(await row(second), { role: 'primary', attention: null, plan_group: 'default' })
+      assert.equal(await alerts(second), 0)
+      const third = await order(account)
+      assert.deepEqual(
+        [third.status, third.body['code'], third.body['subscription']],
+        [409, 'subscription_exists', second],
+      )
+      const changed = await stack.call('POST', `/v1/subscriptions/${second}/change`, { plan: 'tier_6_50' })
+      assert.equal(changed.status, 200, JSON.stringify(changed.body))
+      const { status, body } = await decide(approval, 'approve')
+      assert.deepEqual([status, body['code']], [409, 'approval_stale'])
+      assert.equal(await isEnding(second), false)
+      assert.equal((await stack.call('GET', `/v1/approvals/${approval}`)).body['state'], 'refused')
+    })
+
+    it('is not ended when the other one has ended in Stripe and nobody told: the refusal makes it be seen', async () => {
+      const { first, second, approval } = pair(3)
+      await stack.control('webhooks', { drop: true })
+      try {
+        await stack.stripe.subscriptions.cancel(first)
+        const preview = await decide(approval, 'approve', '?dry_run=true')
+        assert.equal((preview.body['refusal'] as { code: string }).code, 'approval_stale')
+        const { status, body } = await decide(approval, 'approve')
+        assert.deepEqual([status, body['code']], [409, 'approval_stale'])
+        assert.equal(await isEnding(second), false)
+        await isPrimary(second)
+      } finally {
+        await stack.control('webhooks', { drop: false })
+      }
+    })
+
+    it('goes on when the other one ends while it is being ended', async () => {
+      const { account, first, second, approval } = pair(4)
+      const { pool } = stack.database
+      const calls = createCalls(pool)
+      const changes = createChangeGateway(stack.stripe, calls)
+      const activities = createApprovalActivities({
+        pool,
+        gateway: createGateway(stack.stripe, calls),
+        reach: reach(),
+        changes: {
+          ...changes,
+          async take(...step) {
+            await changes.take(...step)
+            if (step[1].do !== 'cancel') return
+            await stack.stripe.subscriptions.cancel(first)
+            await isPrimary(second)
+          },
+        },
+      })
+      const command = 'cmd_while'
+      const [asker] = (await stack.database.owner.query<{ id: string }>('select id from api_key')).rows
+      await transaction(pool, (client) =>
+        insertCommand(client, {
+          id: command,
+          scope: account,
+          operation: 'approve',
+          key: command,
+          content: {},
+          owner: `approval/${approval}`,
+          input: { actor: asker?.id ?? '' },
+        }),
+      )
+      const answer = await activities.decideApproval({ approval, command })
+      assert.deepEqual([answer.state, answer.result['code']], ['refused', 'approval_stale'])
+      await settled(stack)
+      assert.equal(await isEnding(second), false)
+      assert.deepEqual(await row(second), { role: 'primary', attention: null, plan_group: 'default' })
+    })
+
+    it('at the same second as the first: both are granted, one is the plan, and a person is asked about the other', async () => {
+      const { account, subscription } = await subscribe(stack)
+      const both = await Promise.all([buyAgain(subscription), buyAgain(subscription)])
+      await stack.stripe.subscriptions.cancel(subscription)
+      await settled(stack)
+      const roles = await Promise.all(both.map(async ({ id }) => (await row(id))?.role))
+      assert.deepEqual(new Set(roles), new Set(['duplicate', 'primary']))
+      assert.deepEqual(
+        await grants(account),
+        Array.from({ length: 3 }, () => '20 first_payment'),
+      )
+      await eventually('a person is asked about one of them', async () => {
+        const open = await Promise.all(both.map(async ({ id }) => (await alerts(id)) ?? 0))
+        return open.includes(1) && open.includes(0)
+      })
+    })
   })
 })

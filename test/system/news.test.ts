@@ -2,7 +2,11 @@ import assert from 'node:assert/strict'
 import { applyPlan } from '../../src/activities/subscription.ts'
 import type { KeptTerms } from '../../src/domain/plan.ts'
 import { decideSubscription } from '../../src/domain/subscription.ts'
-import type { PendingFacts, SubscriptionFacts } from '../../src/domain/subscription-facts.ts'
+import type {
+  PendingFacts,
+  SubscriptionFacts,
+  SubscriptionPlan,
+} from '../../src/domain/subscription-facts.ts'
 import { transaction } from '../../src/store/connect.ts'
 import { mirrorBefore } from '../../src/store/mirror.ts'
 import { fromNow, openAccount } from '../support/ledger.ts'
@@ -43,11 +47,17 @@ describe('what is news of a subscription', () => {
   })
   after(() => database.drop())
 
-  /** One state after the other, each found by a pass that is applied twice, and by one that finds it as it was. */
-  async function toldOf(states: Partial<SubscriptionFacts>[]): Promise<string[]> {
+  /**
+   * One state after the other, each found by a pass that is applied twice, and by one that finds it as it was.
+   * @param late a worker that was thought dead applies the pass of the first state once more, after this many states
+   */
+  async function toldOf(states: Partial<SubscriptionFacts>[], late?: number): Promise<string[]> {
     const account = await openAccount(database)
     const id = `sub_${account.slice(4)}`
-    for (const state of [{}, ...states]) {
+    let first: SubscriptionPlan | undefined
+    const apply = (plan: SubscriptionPlan) =>
+      transaction(database.pool, (client) => applyPlan(client, plan, []))
+    for (const [index, state] of [{}, ...states].entries()) {
       const at = await fromNow(database, 0)
       const subscription: SubscriptionFacts = {
         id,
@@ -71,9 +81,10 @@ describe('what is news of a subscription', () => {
         const facts = { at, subscription, invoices: [], terms: TERMS, known: [], pending: [], before }
         const plan = decideSubscription(facts)
         assert.ok(plan)
-        for (let time = 0; time < times; time += 1)
-          await transaction(database.pool, (client) => applyPlan(client, plan, []))
+        if (index === 1) first ??= plan
+        for (let time = 0; time < times; time += 1) await apply(plan)
       }
+      if (index === late && first !== undefined) await apply(first)
     }
     const { rows } = await database.pool.query<{ kind: string; what: string | null }>(
       `select kind, coalesce(data ->> 'toPlan', data ->> 'resumesAt') as what
@@ -85,11 +96,9 @@ describe('what is news of a subscription', () => {
 
   it('cancelled, resumed and cancelled again for the same end, it is told each time, and each once', async () => {
     const cancelled = { cancelAt: END, cancelAtPeriodEnd: true }
-    assert.deepEqual(await toldOf([cancelled, {}, cancelled]), [
-      'subscription_cancelling',
-      'subscription_resumed',
-      'subscription_cancelling',
-    ])
+    const three = ['subscription_cancelling', 'subscription_resumed', 'subscription_cancelling']
+    assert.deepEqual(await toldOf([cancelled, {}, cancelled]), three)
+    assert.deepEqual(await toldOf([cancelled, {}, {}, cancelled], 2), three, 'and when one comes late')
   })
 
   it('a change to come that is replaced and asked for again in one schedule is told each time', async () => {

@@ -91,6 +91,7 @@ describe('law 3: what a run applies is one transaction', () => {
       pool: database.pool,
       gateway: {} as never,
       collection: {} as never,
+      changes: {} as never,
       reach: {} as never,
     })
     const input = { plan: await plan(), events: ['evt_1'] }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { workflowId } from '../../src/domain/id.ts'
 import { parseCredits } from '../../src/domain/credits.ts'
 import { spend } from '../../src/ledger/spend.ts'
@@ -15,6 +16,7 @@ interface TopUp {
   next_attempt_at: string | null
   stopped: string | null
   month_minor: string
+  currency: string | null
   last_attempt: {
     status: string
     payment: string | null
@@ -96,6 +98,7 @@ describe('automatic top-up', function () {
     )
     return rows
   }
+  const states = async (account: string) => (await attempts(account)).map(({ state }) => state)
   /** What Stripe was asked to charge without the customer. */
   const charges = async (customer: string) => {
     const { data } = await stack.stripe.paymentIntents.list({ customer, limit: 100 })
@@ -325,5 +328,123 @@ describe('automatic top-up', function () {
     const refused = await enable(stranger)
     assert.deepEqual([refused.status, refused.body.code], [409, 'payment_method_missing'])
     assert.equal((await stack.call('GET', `/v1/accounts/${stranger}/top_up`)).status, 404)
+  })
+
+  describe('that is paid after all', () => {
+    const newAttempt = () => `top_${randomUUID().replaceAll('-', '')}`
+    /** An attempt as a worker that died has left it. */
+    async function attempted(
+      account: string,
+      customer: string,
+      more: { id?: string; state?: string; payment?: string } = {},
+    ): Promise<string> {
+      const { id = newAttempt(), state = 'charging', payment = null } = more
+      await stack.database.owner.query(
+        `insert into top_up_attempt (id, account_id, ordinal, generation, state, price_id, amount_minor, currency,
+                                     customer_id, payment_method, payment_id, started_at, ended_at)
+         select $5, $1,
+                (select count(*) + 1 from top_up_attempt where account_id = $1), 1, $2, price_id, 1000, 'usd', $3, 'pm_1',
+                $4, business_now() - interval '1 minute', case when $2 in ('declined', 'failed') then business_now() end
+           from catalog_price where lookup_key = 'pack.credits_10.v1'`,
+        [account, state, customer, payment, id],
+      )
+      return id
+    }
+    const intent = async (customer: string, card: string, metadata: Record<string, string> = {}) => {
+      const { id: payment_method } = await stack.stripe.paymentMethods.attach(card, { customer })
+      const asked = { amount: 1000, currency: 'usd', customer, payment_method, metadata, confirm: true }
+      return await stack.stripe.paymentIntents.create(asked)
+    }
+    const naming = (perennial_account: string, perennial_top_up: string) => ({
+      perennial_account,
+      perennial_top_up,
+    })
+
+    it('is found with the customer that it charged, who is gone by then', async () => {
+      const { account, customer } = await buyer()
+      await enable(account)
+      await settled(stack)
+      const id = newAttempt()
+      // no event names the account: only Stripe's list has it
+      await intent(customer, 'pm_card_visa', { perennial_top_up: id })
+      await stack.stripe.customers.del(customer)
+      await settled(stack)
+      assert.equal(await balanceOf(stack, account), '10')
+      await attempted(account, customer, { id })
+      await stack.database.owner.query(
+        'update top_up set deadline_at = business_now() where account_id = $1',
+        [account],
+      )
+      await settled(stack)
+      assert.deepEqual(await states(account), ['succeeded'])
+      assert.equal(await balanceOf(stack, account), '20')
+    })
+
+    it('is granted although it had been taken for never made, each for itself', async () => {
+      const { account, customer } = await buyer()
+      await enable(account)
+      await settled(stack)
+      const first = await attempted(account, customer, { state: 'failed' })
+      const second = await attempted(account, customer, { state: 'failed' })
+      const paid = [first, second].map((each) => intent(customer, 'pm_card_visa', naming(account, each)))
+      const [, { id } = { id: '' }] = await Promise.all(paid)
+      await settled(stack)
+      assert.deepEqual(await states(account), ['succeeded', 'succeeded'])
+      assert.equal(await balanceOf(stack, account), '30')
+      assert.equal((await read(account)).last_attempt?.payment, id)
+    })
+
+    it('is granted while another is in flight', async () => {
+      const { account, customer } = await buyer()
+      await enable(account)
+      await settled(stack)
+      const before = await intent(customer, 'pm_card_chargeCustomerFail').catch(
+        (error: { payment_intent: { id: string } }) => error.payment_intent,
+      )
+      const declined = await attempted(account, customer, { state: 'declined', payment: before.id })
+      await stack.stripe.paymentIntents.update(before.id, { metadata: naming(account, declined) })
+      const flying = await intent(customer, 'pm_card_authenticationRequired')
+      assert.equal(flying.status, 'requires_action')
+      const other = await attempted(account, customer, { state: 'processing', payment: flying.id })
+      await stack.stripe.paymentIntents.update(flying.id, { metadata: naming(account, other) })
+      await settled(stack)
+      const { id: good } = await stack.stripe.paymentMethods.attach('pm_card_visa', { customer })
+      await stack.stripe.paymentIntents.confirm(before.id, { payment_method: good })
+      await settled(stack)
+      assert.deepEqual(await states(account), ['succeeded', 'processing'])
+      assert.equal(await balanceOf(stack, account), '20')
+      await stack.stripe.paymentIntents.cancel(flying.id)
+      await settled(stack)
+      assert.deepEqual(await states(account), ['succeeded', 'declined'])
+    })
+  })
+
+  it('in another currency charges, and counts, in that one', async () => {
+    const { account, customer } = await buyer()
+    await useUnseen(account, '9', 'euros')
+    assert.equal((await enable(account, { currency: 'eur' })).body.code, 'pack_not_found')
+    const euros = { purchaseMin: '1', purchaseMax: '1000', purchaseDayMax: '5000' }
+    await stack.database.owner.query(`update catalog set limits = limits || $1`, [
+      JSON.stringify({ currencies: { eur: euros } }),
+    ])
+    const product = 'prod_perennial_pack_credits_10'
+    const price = await stack.stripe.prices.create({ currency: 'eur', unit_amount: 950, product })
+    await stack.database.owner.query(
+      `insert into catalog_price (price_id, lookup_key, kind, plan, version, terms, on_sale)
+       select $1::text, 'pack.credits_10.eur.v1', kind, plan, version,
+              terms || jsonb_build_object('priceId', $1::text, 'currency', 'eur', 'unitAmount', '950'), true
+         from catalog_price where lookup_key = 'pack.credits_10.v1'`,
+      [price.id],
+    )
+    assert.equal((await enable(account, { currency: 'eur' })).body.currency, 'eur')
+    await settled(stack)
+    assert.deepEqual(
+      (await charges(customer)).map(({ amount, currency }) => [amount, currency]),
+      [[950, 'eur']],
+    )
+    assert.equal(await balanceOf(stack, account), '11')
+    assert.equal((await read(account)).month_minor, '950')
+    const { body } = await enable(account)
+    assert.deepEqual([body.currency, body.month_minor], ['usd', '0'])
   })
 })

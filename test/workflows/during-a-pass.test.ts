@@ -68,6 +68,32 @@ describe('a workflow that is in the middle of a pass, and one that is at rest', 
     await eventually('it looked again', async () => (await mirrorOf(subscription))?.cancel_at !== null)
   })
 
+  it('what another subscription of its account leaves owed before a payment is applied: it looks again', async () => {
+    const { account, subscription } = await atRest()
+    const { items } = await stack.stripe.subscriptions.retrieve(subscription)
+    await stack.stripe.subscriptions.update(subscription, {
+      items: [{ id: items.data[0]?.id ?? '', quantity: 2 }],
+      proration_behavior: 'always_invoice',
+    })
+    await duringPass(account, subscription, async () => {
+      await stack.database.owner.query(
+        `insert into settlement (key, account_id, subscription_id, invoice_id, owed)
+         values ('proration:in_other:p', $1, 'sub_other', 'in_other', 5)`,
+        [account],
+      )
+    })
+    const granted = await eventually('it granted', async () => {
+      const { rows } = await stack.database.owner.query<{ amount: string; given_back: string | null }>(
+        `select amount::text, source ->> 'given_back' as given_back from posting
+          where account_id = $1 and reason_code = 'plan_change'`,
+        [account],
+      )
+      return rows[0]
+    })
+    assert.equal(granted.given_back, '5')
+    assert.match(granted.amount, /^1[45]\./)
+  })
+
   it('a command that comes while the period turns is carried out before the run ends', async () => {
     const { account, subscription } = await atRest()
     await stack.clock.jump(stack.clock.now() + 32 * DAY_MS)

@@ -3,6 +3,7 @@
 import { periodOf } from './cycle.ts'
 import { invalid, refused } from './error.ts'
 import { attach, resolveMethod } from './payment-method.ts'
+import { sameTerms } from './phase-terms.ts'
 import { askedPhases, newSchedule, type AskedPhase } from './schedule.ts'
 import { planPhase, scheduleOf } from './schedule-run.ts'
 import { cancelAtOnce, changeSubscription } from './subscription-change.ts'
@@ -202,8 +203,9 @@ function scheduleThere(world: World, sub: Subscription, price: Price, quantity: 
   const same = item?.price.recurring?.interval === price.recurring?.interval
   const now = { price: item?.price.id ?? '', quantity: item?.quantity ?? 1 }
   const phases: AskedPhase[] = [
-    { start_date: start, end_date: end, items: [now] },
+    { ...sameTerms(sub), start_date: start, end_date: end, items: [now] },
     {
+      ...sameTerms(sub),
       items: [{ price: price.id, quantity }],
       proration_behavior: 'none',
       ...(same ? {} : { billing_cycle_anchor: 'phase_start' }),

@@ -4,6 +4,7 @@ import { scheduleEnd } from './cancel.ts'
 import { endAsPlanned, periodOf, turnPeriod } from './cycle.ts'
 import { changedItems, type AskedItem } from './item-change.ts'
 import { mergeMetadata } from './param.ts'
+import { putTerms } from './phase-terms.ts'
 import { phaseOf } from './schedule.ts'
 import { isOver } from './subscription-state.ts'
 import { planUpdate, type ProrationBehavior } from './subscription-update.ts'
@@ -80,6 +81,7 @@ function enter(
   } else {
     const items = changedItems(world, sub, itemsAsked(sub, phase))
     world.update('subscription', sub.id, {
+      ...putTerms(world, sub, phase),
       items: { ...sub.items, data: items, total_count: items.length },
       metadata: mergeMetadata(sub.metadata, phase.metadata),
       ...(anew ? { billing_cycle_anchor: phase.start_date } : {}),
@@ -97,7 +99,11 @@ export function putPhase(
 ): void {
   discardUpdate(world, sub.id)
   const before = world.need('subscription', sub.id)
-  const patched = { ...before, metadata: mergeMetadata(before.metadata, phase.metadata) }
+  const patched = {
+    ...before,
+    ...putTerms(world, before, phase),
+    metadata: mergeMetadata(before.metadata, phase.metadata),
+  }
   if (!how.resets && samePhase(before, phase)) {
     world.store.put('subscription', sub.id, patched)
     world.emitChange('customer.subscription.updated', before, patched)

@@ -4,11 +4,12 @@ import { boundary } from './calendar.ts'
 import { resolvePrice } from './catalogue.ts'
 import { periodOf } from './cycle.ts'
 import { invalid, notSimulated } from './error.ts'
+import { askedTerms, type AskedTerms, type PhaseTerms, termsOf } from './phase-terms.ts'
 import type { ProrationBehavior } from './subscription-update.ts'
 import type { SchedulePhase, Subscription, SubscriptionSchedule } from './wire.ts'
 import type { World } from './world.ts'
 
-export interface AskedPhase {
+export interface AskedPhase extends AskedTerms {
   start_date?: number | 'now' | undefined
   end_date?: number | 'now' | undefined
   duration?: { interval: string; interval_count?: number | undefined } | undefined
@@ -50,7 +51,7 @@ export function newSchedule(world: World, sub: Subscription): SubscriptionSchedu
     customer_account: null,
     default_settings: {
       application_fee_percent: null,
-      automatic_tax: { disabled_reason: null, enabled: false, liability: null },
+      automatic_tax: sub.automatic_tax,
       billing_cycle_anchor: 'automatic',
       billing_thresholds: null,
       collection_method: sub.collection_method,
@@ -95,6 +96,7 @@ export function phaseOf(sub: Subscription, dates: { start: number; end: number }
     proration: 'create_prorations',
     anchor: null,
     trial,
+    terms: termsOf(sub),
   })
 }
 
@@ -107,21 +109,15 @@ function newPhase(fields: {
   proration: ProrationBehavior
   anchor: SchedulePhase['billing_cycle_anchor']
   trial: number | null
+  terms: PhaseTerms
 }): SchedulePhase {
   return {
     add_invoice_items: [],
     application_fee_percent: null,
-    automatic_tax: { disabled_reason: null, enabled: false, liability: null },
     billing_cycle_anchor: fields.anchor,
     billing_thresholds: null,
-    collection_method: null,
     currency: fields.currency,
-    default_payment_method: null,
-    default_tax_rates: [],
-    description: null,
-    discounts: [],
     end_date: fields.end,
-    invoice_settings: null,
     items: fields.items,
     metadata: fields.metadata,
     on_behalf_of: null,
@@ -129,6 +125,7 @@ function newPhase(fields: {
     start_date: fields.start,
     transfer_data: null,
     trial_end: fields.trial,
+    ...fields.terms,
   }
 }
 
@@ -176,7 +173,7 @@ export function askedPhases(
         'The start date of a phase must be the end date of the phase before it.',
         `${param}[start_date]`,
       )
-    phases.push(datedPhase(world, sub, phase, start, param))
+    phases.push(datedPhase(world, schedule, sub, phase, start, param))
     checkInterval(world, before, phases[i], phase, param)
   }
   const last = phases.at(-1)
@@ -186,6 +183,7 @@ export function askedPhases(
 
 function datedPhase(
   world: World,
+  schedule: SubscriptionSchedule,
   sub: Subscription,
   phase: AskedPhase,
   start: number,
@@ -216,6 +214,7 @@ function datedPhase(
     proration: phase.proration_behavior ?? 'create_prorations',
     anchor: phase.billing_cycle_anchor ?? null,
     trial: phase.trial_end ?? null,
+    terms: askedTerms(world, schedule, sub, phase, param),
   })
 }
 

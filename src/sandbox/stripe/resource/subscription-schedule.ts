@@ -14,6 +14,7 @@ import {
   str,
   unsupported,
 } from '../param.ts'
+import { phaseTermsShape } from '../phase-terms.ts'
 import { listShape, route, type Resource } from '../router.ts'
 import { askedPhases, newSchedule } from '../schedule.ts'
 import { expiringDue, phaseDue, planCancel, planPhase, putPhase, releaseSchedule } from '../schedule-run.ts'
@@ -35,11 +36,8 @@ const phase = hash({
   proration_behavior: prorationBehavior,
   trial_end: int,
   trial: unsupported('trials that a schedule begins'),
-  discounts: unsupported('discounts of a phase'),
+  ...phaseTermsShape,
   add_invoice_items: unsupported('invoice items of a phase'),
-  default_payment_method: unsupported('the payment method of a phase'),
-  collection_method: unsupported('the collection method of a phase'),
-  description: unsupported('the description of a phase'),
 })
 
 function active(world: World, id: string, verb: string): SubscriptionSchedule {
