@@ -22,6 +22,8 @@ import { type Client, type Pool, transaction } from '../store/connect.ts'
 import { writeNotice } from '../store/notice.ts'
 import type { CommandAnswer, PreviewInput } from '../workflows/message.ts'
 import { type CarryOutDeps, carrierOf, type SeeingDeps, wakeOthers } from './carry-out.ts'
+import { passAfter, type Seer } from './change-preview.ts'
+import { applyPlan } from './subscription.ts'
 import { refusalOf, translated } from './translate.ts'
 
 export interface ApprovalSight {
@@ -124,13 +126,15 @@ export function createApprovalActivities(deps: CarryOutDeps) {
 
 /** What an approve or reject command would do: it is done here, looked at, and taken back. */
 export async function foreseeDecision(
-  deps: SeeingDeps,
+  deps: SeeingDeps & Seer,
   { subject, operation, input }: PreviewInput,
 ): Promise<Foresight> {
   const { pool } = deps
   const approval = await requireApproval(pool, approvalOf(subject) ?? '')
   // what Stripe would be asked for is found before anything is locked
   const seen = operation === 'approve' ? await inStripe(deps, approval).catch(asRefusal) : undefined
+  const asked = seen instanceof Refusal ? undefined : seen
+  const pass = asked && (await passAfter(deps, asked.subscription, asked.steps))
   const foresight = await rehearse(pool, {
     account: approval.account,
     // the decision itself stands also when what was approved cannot be done any more
@@ -149,11 +153,13 @@ export async function foreseeDecision(
         const { code, detail, data } = staleAnswer(now.id, { code: error.code, detail: error.message })
         throw new Refusal(code, detail, data)
       }
-      return []
+      // the subscription is woken, and looks
+      if (pass !== undefined) await applyPlan(client, pass, [])
+      return asked?.effects.dates ?? []
     },
   })
-  if (foresight.refusal !== null || seen === undefined || seen instanceof Refusal) return foresight
-  return { ...foresight, effects: { ...foresight.effects, stripe: seen.calls } }
+  if (foresight.refusal !== null || asked === undefined) return foresight
+  return { ...foresight, effects: { ...foresight.effects, stripe: asked.effects.stripe } }
 }
 
 /** The command of a preview, which is never written. */

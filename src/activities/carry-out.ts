@@ -5,10 +5,11 @@
 import type { ApprovalKind } from '../domain/approval.ts'
 import type { Instant } from '../domain/calendar.ts'
 import { decideStripeCancel } from '../domain/cancel.ts'
-import type { PlannedCall } from '../domain/effect.ts'
+import type { Effects } from '../domain/effect.ts'
 import { Refusal } from '../domain/error.ts'
 import { noticeKey, stripeKey, workflowId } from '../domain/id.ts'
 import { hasEnded } from '../domain/status.ts'
+import type { SubscriptionStep } from '../domain/subscription-step.ts'
 import { adjust } from '../ledger/adjustment.ts'
 import { resolveAlert } from '../store/alert.ts'
 import { type Approval, approvalMetadata } from '../store/approval.ts'
@@ -34,13 +35,18 @@ export interface CarryOutDeps extends SeeingDeps {
 
 type Approved<Kind extends ApprovalKind> = Extract<Approval, { kind: Kind }>
 
+/** What a subscription in Stripe is asked for, and what it does. */
+export interface InStripe {
+  subscription: string
+  steps: SubscriptionStep[]
+  effects: Effects
+  ask: () => Promise<void>
+}
+
 /** How one kind is carried out. Any part may be repeated after a crash: only `apply` is known to happen once. */
 interface Carrier<Kind extends ApprovalKind> {
   /** what Stripe is to be asked for, and does then; under keys of the approval, because it may be asked again */
-  inStripe?(
-    deps: SeeingDeps,
-    approval: Approved<Kind>,
-  ): Promise<{ calls: PlannedCall[]; ask: () => Promise<void> }>
+  inStripe?(deps: SeeingDeps, approval: Approved<Kind>): Promise<InStripe>
   /** what Postgres does, with the wallet and the approval locked, in the transaction that marks it as executed */
   apply(client: Client, approval: Approved<Kind>, at: Instant): Promise<Record<string, unknown>>
   /** withdraws from Stripe what was asked for there, of an approval that could not be carried out in the end */
@@ -99,7 +105,9 @@ const CARRIERS: { [Kind in ApprovalKind]: Carrier<Kind> } = {
         throw new Refusal(code, detail, data)
       }
       return {
-        calls: decision.effects.stripe,
+        subscription,
+        steps: decision.steps,
+        effects: decision.effects,
         async ask() {
           for (const step of decision.steps) await changes.take(subscription, step, id)
         },

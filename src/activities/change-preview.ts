@@ -7,7 +7,13 @@ import type { PriceTerms } from '../domain/plan.ts'
 import { decideResume } from '../domain/resume.ts'
 import { afterSteps } from '../domain/subscription-after.ts'
 import { decideSubscription } from '../domain/subscription.ts'
-import type { InvoiceFacts, SubscriptionFacts } from '../domain/subscription-facts.ts'
+import type {
+  InvoiceFacts,
+  Observation,
+  SubscriptionFacts,
+  SubscriptionPlan,
+} from '../domain/subscription-facts.ts'
+import type { SubscriptionStep } from '../domain/subscription-step.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import type { Pool } from '../store/connect.ts'
 import { roleOf } from '../store/mirror.ts'
@@ -36,14 +42,7 @@ async function foresee(
   const { decision, terms = {} } = await decide(observation?.subscription)
   const foresight = foresightOf(at, decision)
   if ('refused' in decision || observation === null || decision.steps.length === 0) return foresight
-  const billed = decision.steps.filter((step) => step.do === 'change' || step.do === 'resume')
-  const paid = await Promise.all(billed.map((step) => paidInvoice(changes, id, step, at)))
-  const plan = decideSubscription({
-    ...observation,
-    subscription: afterSteps(observation.subscription, decision.steps, at),
-    invoices: [...observation.invoices, ...paid],
-    terms: { ...observation.terms, ...terms },
-  })
+  const plan = await planAfter(changes, { at, observation }, decision.steps, terms)
   if (plan === undefined) return foresight
   const passed = await rehearse(pool, {
     account: plan.mirror.account,
@@ -61,6 +60,33 @@ async function foresee(
     at,
     effects: { ...passed.effects, stripe, dates: [...dates, ...passed.effects.dates] },
   }
+}
+
+/** What the pass of a subscription's workflow does that looks after these steps; undefined: nothing. */
+export async function passAfter(
+  { changes, look }: Pick<Seer, 'changes' | 'look'>,
+  id: string,
+  steps: SubscriptionStep[],
+): Promise<SubscriptionPlan | undefined> {
+  const { at, observation } = await look({ subscription: id })
+  return observation === null ? undefined : await planAfter(changes, { at, observation }, steps, {})
+}
+
+async function planAfter(
+  changes: ChangeGateway,
+  { at, observation }: { at: Instant; observation: Observation },
+  steps: SubscriptionStep[],
+  terms: Record<string, PriceTerms>,
+): Promise<SubscriptionPlan | undefined> {
+  const { subscription } = observation
+  const billed = steps.filter((step) => step.do === 'change' || step.do === 'resume')
+  const paid = await Promise.all(billed.map((step) => paidInvoice(changes, subscription.id, step, at)))
+  return decideSubscription({
+    ...observation,
+    subscription: afterSteps(subscription, steps, at),
+    invoices: [...observation.invoices, ...paid],
+    terms: { ...observation.terms, ...terms },
+  })
 }
 
 interface Decided {

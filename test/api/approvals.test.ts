@@ -328,7 +328,10 @@ describe('corrections and their approval', () => {
 
   it('are foreseen as they are then made, and nothing is done', async () => {
     workflows.foresee = (asked) =>
-      foreseeDecision({ pool: api.database.pool, gateway: {} as never, changes: {} as never }, asked)
+      foreseeDecision(
+        { pool: api.database.pool, gateway: {} as never, changes: {} as never, look: {} as never },
+        asked,
+      )
     const dry = (url: string, body: object, by = other) => api.post(`${url}?dry_run=true`, body, by)
     const request = { account, direction: 'debit', amount: '4', reason_code: 'granted_twice' }
     const foreseen = (await dry('/v1/adjustments', request)).body

@@ -19,7 +19,7 @@ export interface Asked {
   refused?: string
 }
 
-type Dates = (string | null | undefined)[]
+type Dates = { what: string; at: string | null | undefined }[]
 
 /** Every state of a command, by a word for it. */
 export type States = Record<string, () => Promise<Asked>>
@@ -54,10 +54,17 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
       return { account, order }
     })())
   const page = ({ created_at }: Record<string, string | null>) => [
-    new Date(Date.parse(created_at ?? '') + 3_600_000).toISOString(),
+    { what: 'checkout_expires', at: new Date(Date.parse(created_at ?? '') + 3_600_000).toISOString() },
   ]
-  const month = (answer: Record<string, string | null>) => [answer['current_period_end']]
-  const end = (answer: Record<string, string | null>) => [answer['cancel_at']]
+  const month = (answer: Record<string, string | null>) => [
+    { what: 'credits_next', at: answer['current_period_end'] },
+  ]
+  const periodEnd = (answer: Record<string, string | null>) => [
+    { what: 'plan_changes', at: answer['current_period_end'] },
+  ]
+  const end = (answer: Record<string, string | null>) => [
+    { what: 'subscription_ends', at: answer['cancel_at'] },
+  ]
   const plan = async (account: string, plan = 'tier_2_20', interval = 'month'): Promise<Asked> => {
     return { path: '/v1/subscriptions', body: { account, plan, interval, ...pages }, account, dates: page }
   }
@@ -116,7 +123,9 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
     },
     account,
   })
-  const expiry = ({ approval }: Record<string, unknown>) => [(approval as { expires_at: string }).expires_at]
+  const expiry = ({ approval }: Record<string, unknown>) => [
+    { what: 'approval_expires', at: (approval as { expires_at: string }).expires_at },
+  ]
   /** An adjustment that another person asks for. */
   const askedByAnother = async (direction: 'credit' | 'debit') => {
     const account = await newAccount('10')
@@ -166,7 +175,12 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
       async rich() {
         const account = await newAccount('10')
         const path = `/v1/accounts/${account}/holds`
-        return { path, body: { amount: '3' }, account, dates: ({ expires_at }) => [expires_at] }
+        return {
+          path,
+          body: { amount: '3' },
+          account,
+          dates: ({ expires_at }) => [{ what: 'hold_lapses', at: expires_at }],
+        }
       },
     },
     'POST /v1/holds/{hold}/capture': {
@@ -306,18 +320,18 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
             'select due_at from entitlement where subscription_id = $1 and granted_at is null order by due_at',
             [subscription],
           )
-          return rows.map((row) => row.due_at.toISOString())
+          return rows.map((row) => ({ what: 'credits_next', at: row.due_at.toISOString() }))
         }
         return { ...change(order, { plan: 'tier_2_20', interval: 'year' }, account), dates: months }
       },
       'less, at the end of the period': async () => {
         const { account, order } = await subscribe(at().stack, 'tier_6_50')
-        return { ...change(order, { plan: 'tier_2_20' }, account), dates: month }
+        return { ...change(order, { plan: 'tier_2_20' }, account), dates: periodEnd }
       },
       'less, where another change was to come': async () => {
         const { account, order } = await subscribe(at().stack, 'tier_12_100')
         await post(`/v1/subscriptions/${order}/change`, { plan: 'tier_6_50' })
-        return { ...change(order, { plan: 'tier_2_20' }, account), dates: month }
+        return { ...change(order, { plan: 'tier_2_20' }, account), dates: periodEnd }
       },
       'what it is': async () => {
         const { account, order } = await subscribed()
