@@ -34,8 +34,9 @@ interface Line {
   underWay: boolean
 }
 
+/** Those of each line whose turn it is, and all of them in one. */
 interface Batch {
-  lines: Line[]
+  parts: { line: Line; spends: Waiting[] }[]
   spends: Waiting[]
 }
 
@@ -131,28 +132,52 @@ export class SpendQueue {
   #take(): Batch {
     const free = this.#lanes - this.#underWay
     const share = Math.min(this.#batchMax, Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / free)))
-    const batch: Batch = { lines: [], spends: [] }
+    const batch: Batch = { parts: [], spends: [] }
     for (const line of this.#ready) {
       if (batch.spends.length >= share) break
       this.#readyCount -= line.waiting.length
       line.underWay = true
-      batch.lines.push(line)
-      batch.spends.push(...takeFrom(line.waiting, this.#batchMax - batch.spends.length))
+      const spends = takeFrom(line.waiting, this.#batchMax - batch.spends.length)
+      batch.parts.push({ line, spends })
+      batch.spends.push(...spends)
     }
-    this.#ready.splice(0, batch.lines.length)
+    this.#ready.splice(0, batch.parts.length)
     return batch
   }
 
-  async #run({ lines, spends }: Batch): Promise<void> {
+  async #run({ parts, spends }: Batch): Promise<void> {
     this.#underWay += 1
     const [only] = spends
     const tell = await (spends.length === 1 && only !== undefined ? this.#single(only) : this.#many(spends))
     this.#underWay -= 1
+    if (tell === undefined) {
+      for (const part of parts) void this.#apart(part)
+      this.#wake()
+      return
+    }
     this.#waiting -= spends.length
-    for (const line of lines) this.#release(line)
+    for (const { line } of parts) this.#release(line)
     // many who wait are on their way before these are told
     if (this.#readyCount >= WORTH_A_BATCH) this.#go(WORTH_A_BATCH)
     tell()
+    this.#wake()
+  }
+
+  /** One account's spends, one after the other: whoever has locked its wallet holds up nobody else. */
+  async #apart({ line, spends }: Batch['parts'][number]): Promise<void> {
+    let locked: unknown
+    for (const { input, resolve, reject } of spends) {
+      try {
+        // those behind one that waited as long as may be would wait as long again
+        if (locked !== undefined) throw locked
+        resolve(await spend(this.#database, input))
+      } catch (error) {
+        if (isLocked(error)) locked = error
+        reject(error)
+      }
+    }
+    this.#waiting -= spends.length
+    this.#release(line)
     this.#wake()
   }
 
@@ -174,20 +199,21 @@ export class SpendQueue {
     )
   }
 
-  /** @returns tells each caller */
-  async #many(batch: Waiting[]): Promise<() => void> {
+  /** @returns tells each caller; undefined: nothing was done, because somebody has locked one of the wallets */
+  async #many(batch: Waiting[]): Promise<(() => void) | undefined> {
     const inputs = batch.map(({ input }) => input)
     const careful = this.#careful > 0
     if (careful) this.#careful -= 1
     let answers: (SpendResult | Refusal)[]
     try {
       answers = await spendMany(this.#database, inputs, careful).catch(async (error: unknown) => {
-        if (isAboutOne(error)) throw error
+        if (isAboutOne(error) || isLocked(error)) throw error
         // A key was known, or nobody knows what was committed: the keys do.
         if (isKnownKey(error)) this.#careful = CAREFUL_FOR
         return await spendMany(this.#database, inputs, true)
       })
     } catch (error) {
+      if (isLocked(error)) return undefined
       if (!isAboutOne(error) && !isKnownKey(error)) return () => batch.forEach(({ reject }) => reject(error))
       for (const one of batch) (await this.#single(one))()
       return () => {}
@@ -211,9 +237,14 @@ function takeFrom(waiting: Waiting[], max: number): Waiting[] {
   return waiting.splice(0, keys.size)
 }
 
-/** Postgres refused the batch for something in one of its spends (22 data, 23 constraint) or too many lots (54). */
+/** Postgres refused the batch for something in one of its spends (22 data, 23 constraint). */
 function isAboutOne(error: unknown): boolean {
-  return !isKnownKey(error) && /^(22|23|54)/.test(codeOf(error))
+  return !isKnownKey(error) && /^(22|23)/.test(codeOf(error))
+}
+
+/** A wallet was locked for longer than may be waited. */
+function isLocked(error: unknown): boolean {
+  return codeOf(error) === '55P03'
 }
 
 function isKnownKey(error: unknown): boolean {

@@ -49,6 +49,34 @@ describe('the laws of the ledger at their edges', () => {
     )
   })
 
+  it('law 3: a spend is never posted before the lapse in front of it, though the clock ticks between the two', async () => {
+    const own = await createDatabase()
+    try {
+      await own.owner.query(`
+        create sequence tick minvalue 0;
+        grant usage on sequence tick to perennial_service;
+        create or replace function business_now() returns timestamptz language sql volatile as
+          $$ select timestamptz '2030-01-01' + nextval('tick') * interval '1 millisecond' $$`)
+      account = await openAccount(own)
+      const hour = 3_600_000
+      const at = (ms: number) => new Date(Date.UTC(2030, 0, 1) + ms).toISOString()
+      await give(own.pool, account, '1', { expiresAt: at(hour) })
+      await give(own.pool, account, '1', { expiresAt: at(hour + 1) })
+      await give(own.pool, account, '10')
+      await own.owner.query(`select setval('tick', ${hour - 1})`)
+      await spend(own.pool, { account, key: 'k', amount: parseCredits('1'), actor: 'test' })
+      const entries = await readLedger(own.pool, account, { limit: 3 })
+      assert.deepEqual(
+        entries.map(({ kind }) => kind),
+        ['spend', 'lapse', 'lapse'],
+      )
+      assert.deepEqual([entries[0]?.occurred_at, entries[1]?.occurred_at], [at(hour + 1), at(hour + 1)])
+    } finally {
+      await own.drop()
+      account = await openAccount(database)
+    }
+  })
+
   it('law 3: business time is read after the lock, so nobody who waited spends what expired meanwhile', async () => {
     await give(database.pool, account, '5', { expiresAt: await fromNow(database, DAY_MS) })
     const other = await database.owner.connect()

@@ -11,8 +11,8 @@ interface Lot {
   priority: number
   /** of a recurring lot: a later one succeeds an earlier one */
   period: number | null
-  /** repaid a debt when it came */
-  repaid: boolean
+  /** what it repaid of a debt when it came, less what came back of that */
+  repaid: Exact
 }
 
 interface Draw {
@@ -28,6 +28,8 @@ interface ModelHold {
 }
 
 interface ModelSpend {
+  /** how many lots there were before it */
+  after: number
   amount: Exact
   owed: Exact
   draws: Draw[]
@@ -90,7 +92,7 @@ export class ModelWallet {
       expiresAt: more.expiresAt,
       priority: more.priority,
       period: more.recurring?.period ?? null,
-      repaid: repaid.gt(0),
+      repaid,
     })
   }
 
@@ -161,11 +163,15 @@ export class ModelWallet {
       back = back.minus(owed)
       const repays = Exact.min(owed, this.debt)
       this.debt = this.debt.minus(repays)
-      if (owed.gt(repays)) {
-        const like = this.#lots.findLast(({ repaid }) => repaid)
-        if (like === undefined) throw new Error('nobody repaid the debt')
-        this.#lots.push({ ...like, order: this.#lots.length, left: owed.minus(repays), repaid: false })
+      let repaid = owed.minus(repays)
+      const [before, since] = [this.#lots.slice(0, spend.after), this.#lots.slice(spend.after)]
+      for (const lot of [...since, ...before]) {
+        const part = Exact.min(lot.repaid, repaid)
+        lot.repaid = lot.repaid.minus(part)
+        lot.left = lot.left.plus(part)
+        repaid = repaid.minus(part)
       }
+      if (repaid.gt(0)) throw new Error('nobody repaid the debt')
       for (const { lot, amount: given } of take(spend.draws.reverse(), back)) lot.left = lot.left.plus(given)
       spend.draws.reverse()
       return { balance: this.balance().toFixed() }
@@ -195,7 +201,7 @@ export class ModelWallet {
     const amount = sum(own).plus(rest)
     const owed = amount.minus(sum(draws))
     this.debt = this.debt.plus(owed)
-    return { amount, owed, draws, reversed: ZERO }
+    return { after: this.#lots.length, amount, owed, draws, reversed: ZERO }
   }
 
   #free(lot: Lot): Exact {

@@ -64,4 +64,52 @@ describe('plans', () => {
     const [last] = await readLedger(database.pool, account, { limit: 1 })
     assert.equal(last?.kind, 'lapse')
   })
+
+  it('a key is found by the index of keys, also where most accounts have one posting', async () => {
+    const own = await createDatabase()
+    try {
+      await own.owner.query(`
+        insert into account (id) select 'acc_' || md5(n::text) from generate_series(1, 5000) n;
+        insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash, actor,
+                             reason_code, lot_ids, lot_amounts, occurred_at)
+        select id, 1, 'grant', 'system:goodwill', id, 1, 1, 'grant:' || id, '', 'test', 'test', '{}', '{}', now() from account`)
+      await own.owner.query('vacuum analyze')
+      const account = await openAccount(own)
+      await give(own.pool, account, '10000')
+      const ask = () => ({
+        account,
+        key: randomUUID(),
+        amount: parseCredits('1'),
+        actor: 'test',
+        metadata: { a: 'b' },
+      })
+      const many = () => spendMany(own.pool, Array.from({ length: 500 }, ask))
+      for (let n = 0; n < 4; n++) await many()
+      const read = await transaction(own.pool, async (client) => {
+        // of this session, also before this transaction
+        const counted = async () => {
+          const { rows } = await client.query<{ read: string }>(
+            `select coalesce(sum(idx_tup_fetch), 0) as read from pg_stat_xact_user_tables where relname ~ '^(posting|reversal)'`,
+          )
+          return Number(rows[0]?.read)
+        }
+        const before = await counted()
+        const { id } = await spend(client, ask())
+        await spendMany(client, Array.from({ length: 20 }, ask))
+        await reverseSpend(client, { spend: id, key: randomUUID(), actor: 'test', reasonCode: 'test' })
+        return (await counted()) - before
+      })
+      assert.ok(read < 200, `${read} postings were read for 22 keys`)
+    } finally {
+      await own.drop()
+    }
+  })
+
+  it('every function of the ledger says so, whichever migration wrote it last', async () => {
+    const { rows } = await database.owner.query(
+      `select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef and proname like 'ledger\\_%'
+          and not coalesce('enable_seqscan=off' = any(proconfig), false)`,
+    )
+    assert.deepEqual(rows, [])
+  })
 })

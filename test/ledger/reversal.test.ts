@@ -150,23 +150,40 @@ describe('reversals of spends', () => {
     assert.deepEqual(await lots(), ['4'])
   })
 
-  it('bring a debt that was repaid meanwhile back as a lot like the youngest that repaid it', async () => {
+  it('give what a debt was repaid with back to the lots that repaid it, the first after the spend first', async () => {
     const soon = await fromNow(database, DAY_MS)
+    await use('2', true)
+    await give(database.pool, account, '2') // repays what was owed before
     const id = await use('10', true)
-    await give(database.pool, account, '4')
-    await give(database.pool, account, '20', { expiresAt: soon, priority: 7, kind: 'promotion' })
-    assert.deepEqual(await has(), ['14', '14', '0'])
+    await give(database.pool, account, '4', { expiresAt: soon, kind: 'promotion' })
+    await give(database.pool, account, '20', { kind: 'pack' })
+    const left = async () =>
+      (await readBalance(database.pool, account))?.lots.map(({ source, remaining }) => [source, remaining])
+    assert.deepEqual(await left(), [['pack', '14']])
+    await reverse(id, '5')
+    assert.deepEqual(await left(), [
+      ['promotion', '4'],
+      ['pack', '15'],
+    ])
     await reverse(id)
-    const { lots: all } = (await readBalance(database.pool, account)) ?? {}
-    assert.deepEqual(
-      all?.map(({ source, granted, remaining, expires_at }) => [source, granted, remaining, expires_at]),
-      [
-        ['promotion', '20', '14', soon],
-        ['promotion', '10', '10', soon],
-      ],
-    )
+    assert.deepEqual(await left(), [
+      ['promotion', '4'],
+      ['pack', '20'],
+    ])
     await advanceClock(database, 2 * DAY_MS)
-    assert.deepEqual(await has(), ['0', '0', '0'])
+    assert.deepEqual(await has(), ['20', '20', '0'])
+  })
+
+  it('nobody gets credits of another kind than those that paid: what has expired meanwhile lapses at once', async () => {
+    const soon = await fromNow(database, DAY_MS)
+    const first = await use('10', true)
+    await give(database.pool, account, '10', { expiresAt: soon })
+    await use('1', true)
+    await give(database.pool, account, '25', { kind: 'pack' })
+    await advanceClock(database, 2 * DAY_MS)
+    const { balance, lapsed } = await reverse(first)
+    assert.deepEqual([balance, lapsed], ['24', '10'])
+    assert.deepEqual(await lots(), ['24'])
   })
 
   it('a debt that the reversal of another spend took off is paid for by who had paid for that one', async () => {
