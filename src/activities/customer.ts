@@ -123,12 +123,12 @@ async function noteDeleted(pool: Pool, customer: string): Promise<void> {
   })
 }
 
-/** What a command for Stripe's own page would do. */
+/** What a command for Stripe's own page would do. Where the page leads back to is not told to previews. */
 export async function foreseePortal(
   { pool }: Pick<CustomerDeps, 'pool'>,
-  { subject, input }: PreviewInput,
+  { subject }: PreviewInput,
 ): Promise<Foresight> {
-  const params = { customer: customerNamed(subject) ?? '', return_url: input['return_url'] ?? '' }
+  const params = { customer: customerNamed(subject) ?? '' }
   const stripe = [{ method: 'POST' as const, path: '/v1/billing_portal/sessions', params }]
   return foresightOf(await businessNow(pool), { effects: effectsOf({ stripe }) })
 }

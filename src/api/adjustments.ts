@@ -15,41 +15,51 @@ import { actorOf } from './auth.ts'
 import { describeFailure } from './failure.ts'
 import { answerOnce, idempotencyHeaders, keyOf } from './idempotency.ts'
 import { dryRunQuery, isDryRun, orPreview } from './preview.ts'
-import { invalidFields } from './problem.ts'
 import {
   accountId,
   answers,
   creditsInput,
   creditsOutput,
   EXAMPLE,
+  expiryInput,
   instant,
-  instantInput,
   metadataInput,
   metadataOutput,
   readInstant,
   reasonInput,
 } from './schema.ts'
 
-const direction = z.enum(['credit', 'debit'])
+const asked = {
+  account: accountId,
+  amount: creditsInput,
+  reason_code: reasonInput,
+  metadata: metadataInput,
+}
+
+const credit = z.strictObject({
+  ...asked,
+  direction: z.literal('credit').describe('gives what is missing'),
+  expires_at: expiryInput.optional(),
+  priority: z
+    .int()
+    .min(0)
+    .max(1000)
+    .optional()
+    .describe('the lower burns first among credits that expire together; 100'),
+})
+
+const debit = z.strictObject({
+  ...asked,
+  direction: z.literal('debit').describe('takes what should not be there'),
+  overdraft: z
+    .boolean()
+    .optional()
+    .describe('what is not available any more becomes a debt; otherwise it is refused then'),
+})
 
 const adjustmentInput = z
-  .strictObject({
-    account: accountId,
-    direction: direction.describe('credit gives what is missing, debit takes what should not be there'),
-    amount: creditsInput,
-    reason_code: reasonInput,
-    overdraft: z
-      .boolean()
-      .optional()
-      .describe('of a debit: what is not available any more becomes a debt; otherwise it is refused then'),
-    expires_at: instantInput.optional().describe('of a credit: business time; never unless told otherwise'),
-    priority: z
-      .int()
-      .min(0)
-      .max(1000)
-      .optional()
-      .describe('of a credit: the lower burns first among credits that expire together; 100'),
-    metadata: metadataInput,
+  .discriminatedUnion('direction', [credit, debit], {
+    error: ({ code }) => (code === 'invalid_union' ? 'expected "direction": "credit" or "debit"' : undefined),
   })
   .meta({
     examples: [
@@ -60,6 +70,13 @@ const adjustmentInput = z
         reason_code: 'granted_twice',
         metadata: { ticket: '1207' },
       },
+      {
+        account: EXAMPLE.account,
+        direction: 'credit',
+        amount: '12.5',
+        reason_code: 'outage',
+        expires_at: EXAMPLE.farOff,
+      },
     ],
   })
 
@@ -68,7 +85,7 @@ const adjustmentView = z
     id: z.string().describe('of its approval: it is carried out once'),
     object: z.literal('adjustment'),
     account: z.string(),
-    direction,
+    direction: z.enum(['credit', 'debit']),
     amount: creditsOutput,
     overdraft: z.boolean(),
     expires_at: instant.nullable(),
@@ -198,18 +215,14 @@ export function adjustmentRoutes(app: Api, deps: ApiDeps): void {
   })
 }
 
-/** What would be done. @throws Refusal `credits_invalid`; Problem `request_invalid` for what does not go together */
+/** What would be done. @throws Refusal `credits_invalid` */
 function planOf(body: AdjustmentInput): AdjustmentPlan {
-  const credit = body.direction === 'credit'
-  const needless = (credit ? (['overdraft'] as const) : (['expires_at', 'priority'] as const)).filter(
-    (field) => body[field] !== undefined,
-  )
-  if (needless.length > 0) throw invalidFields(needless, `a ${body.direction} has none`)
+  const isCredit = body.direction === 'credit'
   return {
     direction: body.direction,
     amount: formatCredits(parseCredits(body.amount)),
-    overdraft: body.overdraft ?? false,
-    expiresAt: readInstant(body.expires_at) ?? null,
-    priority: body.priority ?? 100,
+    overdraft: isCredit ? false : (body.overdraft ?? false),
+    expiresAt: isCredit ? (readInstant(body.expires_at) ?? null) : null,
+    priority: isCredit ? (body.priority ?? 100) : 100,
   }
 }

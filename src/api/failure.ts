@@ -57,3 +57,8 @@ export function isUnavailable(error: unknown): boolean {
   }
   return false
 }
+
+/** Whether Postgres gave a statement up because it took too long. */
+export function ranOutOfTime(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === '57014'
+}

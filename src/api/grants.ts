@@ -7,7 +7,7 @@ import { grantNotice } from '../domain/grant-notice.ts'
 import { postingKey } from '../domain/id.ts'
 import { GIFT_KINDS, type GiftInput, give } from '../ledger/gift.ts'
 import type { GrantResult } from '../ledger/post.ts'
-import { type Client, type Queryable, transaction } from '../store/connect.ts'
+import { type Client, transaction } from '../store/connect.ts'
 import { writeNotice } from '../store/notice.ts'
 import { catalogInForce } from '../store/price-list.ts'
 import type { Api, ApiDeps } from './api.ts'
@@ -20,8 +20,8 @@ import {
   creditsInput,
   creditsOutput,
   EXAMPLE,
+  expiryInput,
   instant,
-  instantInput,
   metadataInput,
   readInstant,
   reasonInput,
@@ -35,7 +35,7 @@ const grantInput = z
     amount: creditsInput,
     kind,
     reason_code: reasonInput,
-    expires_at: instantInput.optional().describe('business time; never unless told otherwise'),
+    expires_at: expiryInput.optional(),
     priority: z
       .int()
       .min(0)
@@ -51,7 +51,7 @@ const grantInput = z
         amount: '25',
         kind: 'goodwill',
         reason_code: 'outage',
-        expires_at: EXAMPLE.later,
+        expires_at: EXAMPLE.farOff,
       },
     ],
   })
@@ -113,7 +113,6 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
       const { body } = request
       const amount = parseCredits(body.amount)
       const expiresAt = readInstant(body.expires_at)
-      request.trace['account'] = body.account
       const gift = {
         account: body.account,
         key: keyOf(request),
@@ -130,13 +129,11 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
           account: body.account,
           refusalLeaves: 'nothing',
           async act(client, key) {
-            await requireBelowLimit(client, request, amount)
-            await giveAndTell(client, { ...gift, key })
+            await giveAndTell(client, request, { ...gift, key })
           },
         })
       }
-      await requireBelowLimit(pool, request, amount)
-      const granted = await transaction(pool, (client) => giveAndTell(client, gift))
+      const granted = await transaction(pool, (client) => giveAndTell(client, request, gift))
       markReplayed(reply, granted.outcome === 'replayed')
       return reply.code(201).send({
         id: granted.posting,
@@ -155,11 +152,17 @@ export function grantRoutes(app: Api, { pool }: ApiDeps): void {
   })
 }
 
-/** Gives credits, and writes the notice of it with them. */
-async function giveAndTell(client: Client, gift: GiftInput): Promise<GrantResult> {
+/**
+ * Gives credits, and writes the notice of it with them. What was given before is answered whatever the limit is now.
+ * @throws Refusal `grant_limit`, which takes back what was given; and those of `give`
+ */
+async function giveAndTell(client: Client, request: FastifyRequest, gift: GiftInput): Promise<GrantResult> {
   const granted = await give(client, gift)
+  const { account, amount: asked, kind, expiresAt = null } = gift
+  // only now is it known to be one of ours: a caller may have sent any text
+  request.trace['account'] = account
   if (granted.outcome === 'replayed') return granted
-  const { account, kind, expiresAt = null } = gift
+  await requireBelowLimit(client, request, asked)
   const { posting, amount, balanceAfter: balance } = granted
   const key = postingKey.grant(gift.key)
   const arrival = { account, key, posting, amount, balance, reason: kind, expiresAt, subscription: null }
@@ -168,10 +171,10 @@ async function giveAndTell(client: Client, gift: GiftInput): Promise<GrantResult
 }
 
 /** @throws Refusal `grant_limit` */
-async function requireBelowLimit(database: Queryable, request: FastifyRequest, amount: Exact): Promise<void> {
+async function requireBelowLimit(client: Client, request: FastifyRequest, amount: Exact): Promise<void> {
   if (request.holder?.scopes.includes('grants:large') === true) return
   // without a catalogue there is no limit to stay below
-  const limit = (await catalogInForce(database))?.limits.grantMax ?? '0'
+  const limit = (await catalogInForce(client))?.limits.grantMax ?? '0'
   if (amount.lte(limit)) return
   throw new Refusal('grant_limit', `above ${limit} credits this needs the scope grants:large`, {
     limit,

@@ -7,7 +7,14 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify
 import { z } from 'zod'
 import type { Foresight, PlannedDate } from '../domain/effect.ts'
 import { idFrom } from '../domain/id.ts'
-import { type Command, type CommandInput, finishCommand, insertCommand, isOwned } from '../store/command.ts'
+import {
+  type Command,
+  type CommandInput,
+  finishCommand,
+  insertCommand,
+  isOwned,
+  lasting,
+} from '../store/command.ts'
 import { rehearse } from '../ledger/rehearsal.ts'
 import { type Client, type Queryable, transaction } from '../store/connect.ts'
 import { keepReply, readReply, type Reply } from '../store/reply.ts'
@@ -145,7 +152,7 @@ async function foresee({ pool, reach }: ApiDeps, request: FastifyRequest, once: 
   })
   const following =
     owner !== null && isOwned(operation)
-      ? { operation, subject: owner, input: { ...input, ...once.foresee } }
+      ? { operation, subject: owner, input: { ...lasting(input), ...once.foresee } }
       : once.afterwards
   if (following === undefined || begun.refusal !== null) return begun
   const asked = await askWorkflow(reach, request, following)

@@ -6,7 +6,9 @@ import { readBalance, readBalanceAt } from '../ledger/balance.ts'
 import { ENTRY_KINDS, FEATURES_MAX, readLedger, readUsage } from '../ledger/entry.ts'
 import { requireAccount } from '../store/account.ts'
 import type { Api, ApiDeps } from './api.ts'
+import { ranOutOfTime } from './failure.ts'
 import { isSequence, listOf, pageOf, pageQuery, readCursor } from './list.ts'
+import { Problem } from './problem.ts'
 import {
   accountParams,
   answers,
@@ -135,7 +137,10 @@ const usageView = z
 /** The longest period of one answer. */
 const USAGE_DAYS_MAX = 800
 
-const period = { from: instantInput.describe('from this instant on'), to: instantInput.describe('before it') }
+const period = {
+  from: instantInput.describe('from this instant on').meta({ examples: [EXAMPLE.at] }),
+  to: instantInput.describe('before it').meta({ examples: [EXAMPLE.later] }),
+}
 
 /** Registers the routes. */
 export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
@@ -143,6 +148,9 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
     config: { scope: 'read' },
     schema: {
       summary: 'What an account has right now, or had at any instant that is over',
+      description:
+        'An instant is reckoned back to from now: that takes about two seconds for a million postings since. When it would take ' +
+        'more than 15 seconds, 422 `too_much_to_read`; `balance_after` of `ledger?to=…&limit=1` has the balance alone at once.',
       tags: ['accounts'],
       params: accountParams,
       querystring: z.strictObject({
@@ -150,11 +158,13 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
           .optional()
           .describe('business time; lots show the expiry that they have now. 400 `instant_not_over`'),
       }),
-      response: answers({ 200: balanceView }, ['account_not_found', 'instant_not_over']),
+      response: answers({ 200: balanceView }, ['account_not_found', 'instant_not_over', 'too_much_to_read']),
     },
     async handler({ params: { account }, query }) {
       const at = readInstant(query.at)
-      const balance = await (at === undefined ? readBalance(pool, account) : readBalanceAt(pool, account, at))
+      const balance = await (at === undefined
+        ? readBalance(pool, account)
+        : inTime(readBalanceAt(pool, account, at), 'a later instant, or the ledger’s balance_after'))
       if (balance === undefined) throw new Refusal('account_not_found', `there is no account ${account}`)
       return balance
     },
@@ -164,6 +174,9 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
     config: { scope: 'read' },
     schema: {
       summary: 'Where the credits came from and went, newest first',
+      description:
+        'Quick by `kind` and by time, however many postings there are. A `feature` that is rarely used is looked for posting ' +
+        'by posting; what takes more than 15 seconds is answered 422 `too_much_to_read`: ask for a shorter period.',
       tags: ['accounts'],
       params: accountParams,
       querystring: z.strictObject({
@@ -173,13 +186,17 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
         from: period.from.optional(),
         to: period.to.optional(),
       }),
-      response: answers({ 200: listOf(entryView) }, ['account_not_found', 'cursor_invalid']),
+      response: answers({ 200: listOf(entryView) }, [
+        'account_not_found',
+        'cursor_invalid',
+        'too_much_to_read',
+      ]),
     },
     async handler({ params: { account }, query }) {
       const list = `ledger:${account}`
       const [before] = readCursor(list, query.cursor, [isSequence]) ?? []
       await requireAccount(pool, account)
-      const rows = await readLedger(pool, account, {
+      const reading = readLedger(pool, account, {
         limit: query.limit + 1,
         before,
         feature: query.feature,
@@ -187,6 +204,7 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
         from: readInstant(query.from),
         to: readInstant(query.to),
       })
+      const rows = await inTime(reading, 'a shorter period')
       const view = (row: (typeof rows)[number]) => ({ ...row, object: 'posting' as const })
       return pageOf(list, rows, query.limit, view, (row) => [row.seq])
     },
@@ -196,6 +214,9 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
     config: { scope: 'read' },
     schema: {
       summary: 'What was used in a period, by feature, day or month',
+      description:
+        'Adds up the postings of the period, which takes about two seconds for a million of them. When it would take more than ' +
+        '15 seconds, 422 `too_much_to_read`: ask for shorter periods, and add up their answers.',
       tags: ['accounts'],
       params: accountParams,
       querystring: z
@@ -204,13 +225,27 @@ export function ledgerRoutes(app: Api, { pool }: ApiDeps): void {
           const length = new Date(to).getTime() - new Date(from).getTime()
           return length > 0 && length <= USAGE_DAYS_MAX * 24 * HOUR_MS
         }, `expected from before to, at most ${USAGE_DAYS_MAX} days apart`),
-      response: answers({ 200: usageView }, ['account_not_found']),
+      response: answers({ 200: usageView }, ['account_not_found', 'too_much_to_read']),
     },
     async handler({ params: { account }, query: { by, ...query } }) {
       const [from, to] = [readInstant(query.from), readInstant(query.to)]
       await requireAccount(pool, account)
-      const { total, parts } = await readUsage(pool, account, { from, to, by })
+      const { total, parts } = await inTime(readUsage(pool, account, { from, to, by }), 'a shorter period')
       return { account, from, to, by, total, data: parts }
     },
   })
+}
+
+/**
+ * Waits for an answer that a wallet with very many postings may be too large for.
+ * @param instead what to ask for then
+ * @throws Problem `too_much_to_read` when Postgres gave up: it would do so again
+ */
+async function inTime<T>(reading: Promise<T>, instead: string): Promise<T> {
+  try {
+    return await reading
+  } catch (error) {
+    if (!ranOutOfTime(error)) throw error
+    throw new Problem('too_much_to_read', `this takes too long to read at once; ask for ${instead}`)
+  }
 }

@@ -54,9 +54,9 @@ const HEADERS = {
     description: 'this answer was given before',
     schema: { type: 'string', enum: ['true'] },
   },
-  Location: { description: 'where the command can be read', schema: { type: 'string' } },
-  'Retry-After': { description: 'seconds', schema: { type: 'string', pattern: '^[0-9]+$' } },
-  'WWW-Authenticate': { schema: { type: 'string', enum: ['Bearer'] } },
+  Location: { description: 'where the command can be read', required: true, schema: { type: 'string' } },
+  'Retry-After': { description: 'seconds', required: true, schema: { type: 'string', pattern: '^[0-9]+$' } },
+  'WWW-Authenticate': { required: true, schema: { type: 'string', enum: ['Bearer'] } },
 }
 
 const headers = (...names: (keyof typeof HEADERS)[]) =>
@@ -92,12 +92,12 @@ function complete(method: string, operation: Operation): Code[] {
     for (const { schema } of Object.values(requestBody.content)) keepable(schema)
   }
   for (const parameter of parameters) if (parameter.in !== 'header') keepable(parameter.schema)
+  const replayable = method !== 'get' && operation.security !== undefined
   for (const [status, response] of Object.entries(responses)) {
     response['description'] = SAID[status] ?? 'It is answered'
     if (status === '200' && parameters.some(({ name }) => name === 'dry_run')) {
       response['description'] = responses['201'] === undefined ? `${SAID['200']}. ${FORESEEN}` : FORESEEN
     }
-    const replayable = method === 'post' && operation.security !== undefined
     const names = [
       ...(replayable ? (['Idempotent-Replayed'] as const) : []),
       ...(status === '202' ? (['Location'] as const) : []),
@@ -108,15 +108,23 @@ function complete(method: string, operation: Operation): Code[] {
     responses[status] = problemResponse(
       status,
       codes.filter((code) => exampleOf(code).status === status),
+      replayable,
     )
   return codes
 }
 
-function problemResponse(status: number, codes: Code[]): Json {
+/** Refusals of these are not kept: whoever asks again is looked at anew. */
+const NOT_KEPT = [400, 401, 413, 415, 429, 500, 503]
+
+function problemResponse(status: number, codes: Code[], replayable: boolean): Json {
+  const names = [
+    ...(status === 401 ? (['WWW-Authenticate'] as const) : []),
+    ...(status === 429 || status === 503 ? (['Retry-After'] as const) : []),
+    ...(replayable && !NOT_KEPT.includes(status) ? (['Idempotent-Replayed'] as const) : []),
+  ]
   return {
     description: codes.map((code) => `\`${code}\``).join(', '),
-    ...(status === 401 && { headers: headers('WWW-Authenticate') }),
-    ...(status === 503 && { headers: headers('Retry-After') }),
+    ...(names.length > 0 && { headers: headers(...names) }),
     content: {
       'application/problem+json': {
         schema: {

@@ -7,7 +7,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { businessNow } from '../clock.ts'
 import { DATES, effectsOf, factsOf, type Foresight, type PlannedDate } from '../domain/effect.ts'
-import { Refusal } from '../domain/error.ts'
 import { NOTICES } from '../domain/notice.ts'
 import { dataView } from '../domain/notice-view.ts'
 import { ENTRY_KINDS } from '../ledger/entry.ts'
@@ -149,18 +148,13 @@ export function orPreview<T extends Record<number, z.ZodType>>(good: T): T {
 }
 
 /** Refusals of a request that is not well formed, which no state of things would make right. */
-const MALFORMED: ReadonlySet<Code> = new Set(['credits_invalid'])
+const MALFORMED: ReadonlySet<Code> = new Set(['credits_invalid', 'endpoint_url_refused'])
 
 /**
  * Answers what a command would do.
  * @param minted ids that were made for it and are no more: null in the answer
- * @throws Refusal when the request is not well formed: that is answered as without `dry_run`
  */
 export function sendPreview(reply: FastifyReply, foresight: Foresight, minted: string[] = []): FastifyReply {
-  const { refusal } = foresight
-  if (refusal !== null && MALFORMED.has(refusal.code)) {
-    throw new Refusal(refusal.code, refusal.detail, refusal.data)
-  }
   return reply.code(200).send(viewOf(operationOf(reply.request), foresight, minted))
 }
 
@@ -222,7 +216,8 @@ export async function askWorkflow(
     try {
       return await askPreview(reach, randomUUID(), asked, WAIT_MS)
     } catch (error) {
-      request.log.warn({ ...asked, failure: describeFailure(error) }, 'a preview was not answered')
+      const { operation, subject: workflow } = asked
+      request.log.warn({ operation, workflow, failure: describeFailure(error) }, 'a preview was not answered')
     }
   }
   throw new Problem('unavailable', 'nobody could say in time what this would do; ask again', {

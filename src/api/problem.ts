@@ -32,6 +32,7 @@ export type HttpCode =
   | 'signature_invalid'
   | 'signature_stale'
   | 'text_invalid'
+  | 'too_much_to_read'
   | 'unavailable'
   | 'url_malformed'
 
@@ -114,6 +115,7 @@ const KNOWN: Record<Code, readonly [status: number, title: string]> = {
   subscription_paused: [409, 'The subscription is paused'],
   subscription_trialing: [409, 'The subscription is on trial'],
   text_invalid: [400, 'Not a valid text'],
+  too_much_to_read: [422, 'Too much to read at once'],
   unavailable: [503, 'Not available right now'],
   url_malformed: [400, 'The URL is malformed'],
 }

@@ -11,7 +11,6 @@ import type { PreviewInput } from '../workflows/message.ts'
 import type { Api, ApiDeps } from './api.ts'
 import { answerOnce, idempotencyHeaders } from './idempotency.ts'
 import { dryRunQuery, isDryRun, orPreview } from './preview.ts'
-import { invalidFields } from './problem.ts'
 import {
   accountParams,
   answers,
@@ -31,18 +30,22 @@ const minorInput = z
   .regex(/^[1-9]\d{0,11}$/, 'an amount in minor units as a string, such as "2000" for $20.00')
   .meta({ examples: ['10000'] })
 
+const topUpOn = z.strictObject({
+  enabled: z.literal(true),
+  pack: z.string().min(1).max(63).describe('the id of a pack in /v1/catalog'),
+  threshold: creditsInput.describe('credits: below this, one pack is bought'),
+  monthly_max_minor: minorInput.describe('most that it charges in a calendar month (UTC), in minor units'),
+  currency: currencyInput,
+  return_url: returnUrl.describe(
+    'where the customer goes after a page on which his bank wants him to pay himself',
+  ),
+})
+
+const topUpOff = z.strictObject({ enabled: z.literal(false).describe('keeps what was set') })
+
 const topUpInput = z
-  .strictObject({
-    enabled: z.boolean(),
-    pack: z.string().min(1).max(63).optional().describe('the id of a pack in /v1/catalog'),
-    threshold: creditsInput.optional().describe('credits: below this, one pack is bought'),
-    monthly_max_minor: minorInput
-      .optional()
-      .describe('most that it charges in a calendar month (UTC), in minor units'),
-    currency: currencyInput,
-    return_url: returnUrl
-      .optional()
-      .describe('where the customer goes after a page on which his bank wants him to pay himself'),
+  .discriminatedUnion('enabled', [topUpOn, topUpOff], {
+    error: ({ code }) => (code === 'invalid_union' ? 'expected "enabled": true or false' : undefined),
   })
   .meta({
     examples: [
@@ -57,7 +60,7 @@ const topUpInput = z
     ],
   })
 
-type TopUpInput = z.infer<typeof topUpInput>
+type TopUpOn = z.infer<typeof topUpOn>
 
 const attemptView = z.object({
   id: z.string(),
@@ -149,15 +152,20 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
     async handler(request, reply) {
       const { body, params } = request
       const { account } = params
+      // read before anything is looked up: no state of things makes a malformed amount right
+      const settings = body.enabled
+        ? { ...body, threshold: formatCredits(parseCredits(body.threshold)) }
+        : undefined
       const answer = await answerOnce(deps, request, reply, {
         scope: account,
         operation: 'set_top_up',
         content: body,
         owner: null,
         input: {},
-        afterwards: charging(account, body),
+        afterwards: settings && charging(account, settings),
         status: 200,
-        begin: (client) => set(client, account, body),
+        begin: (client) =>
+          settings === undefined ? disable(client, account) : enable(client, account, settings),
         view: async (database) => viewOf(await requireTopUp(database, account)),
       })
       if (body.enabled && !isDryRun(request)) watch.wake(account)
@@ -181,47 +189,30 @@ export function topUpRoutes(app: Api, deps: ApiDeps, watch: TopUpWatch): void {
   })
 }
 
-async function set(client: Client, account: string, input: TopUpInput): Promise<void> {
+async function disable(client: Client, account: string): Promise<void> {
+  await requireAccount(client, account)
+  if (!(await disableTopUp(client, account))) throw none(account)
+}
+
+async function enable(client: Client, account: string, settings: TopUpOn): Promise<void> {
   const { stripeCustomerId } = await requireAccount(client, account)
-  if (!input.enabled) {
-    const needless = FIELDS.filter((field) => input[field] !== undefined)
-    if (needless.length > 0)
-      throw invalidFields(needless, 'not with "enabled": false, which keeps what was set')
-    if (!(await disableTopUp(client, account))) throw none(account)
-    return
-  }
-  const { pack, threshold, monthly_max_minor: monthlyMaxMinor, currency, return_url: returnUrl } = input
-  if (
-    pack === undefined ||
-    threshold === undefined ||
-    monthlyMaxMinor === undefined ||
-    returnUrl === undefined
-  ) {
-    const missing = REQUIRED.filter((field) => input[field] === undefined)
-    throw invalidFields(missing, 'required with "enabled": true')
-  }
-  const credits = formatCredits(parseCredits(threshold))
-  const terms = await packOnSale(client, pack, currency)
+  const { pack, threshold, monthly_max_minor: monthlyMaxMinor, return_url: returnUrl } = settings
+  const terms = await packOnSale(client, pack, settings.currency)
   if (terms === undefined) throw new Refusal('pack_not_found', 'no such pack is on sale')
   if (stripeCustomerId === null) {
     throw new Refusal('payment_method_missing', 'no checkout of this account has kept a card yet')
   }
   // the one that was agreed to, also when the catalogue's becomes another
-  const agreed = { pack, threshold: credits, monthlyMaxMinor, currency: terms.currency, returnUrl }
+  const agreed = { pack, threshold, monthlyMaxMinor, currency: terms.currency, returnUrl }
   await enableTopUp(client, account, agreed)
 }
 
 /** What an account that is low is charged at once, as a preview asks it. */
-function charging(account: string, input: TopUpInput): PreviewInput | undefined {
-  const { enabled, pack, threshold, monthly_max_minor, currency } = input
-  if (!enabled || pack === undefined || threshold === undefined || monthly_max_minor === undefined)
-    return undefined
-  const settings = { pack, threshold, monthly_max_minor, ...(currency === undefined ? {} : { currency }) }
-  return { operation: 'top_up', subject: workflowId.topUp(account), input: settings }
+function charging(account: string, settings: TopUpOn): PreviewInput {
+  const { pack, threshold, monthly_max_minor, currency } = settings
+  const input = { pack, threshold, monthly_max_minor, ...(currency === undefined ? {} : { currency }) }
+  return { operation: 'top_up', subject: workflowId.topUp(account), input }
 }
-
-const REQUIRED = ['pack', 'threshold', 'monthly_max_minor', 'return_url'] as const
-const FIELDS = [...REQUIRED, 'currency'] as const
 
 const none = (account: string) =>
   new Refusal('top_up_not_found', `${account} never asked for automatic top-up`)

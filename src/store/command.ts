@@ -84,8 +84,19 @@ export interface CommandInput {
   content: unknown
   /** id of the workflow that carries it out; null: the caller's own transaction does */
   owner: string | null
-  /** ids for whoever carries it out */
+  /** ids for whoever carries it out, and what is `passing` */
   input: Texts
+}
+
+/**
+ * What a command's input has only until it is finished: a URL of the caller's may say who somebody is. Whoever carries
+ * the command out reads it here; it stands in no history and no log.
+ */
+const PASSING = ['return_url']
+
+/** An input without what is passing. */
+export function lasting(input: Texts): Texts {
+  return Object.fromEntries(Object.entries(input).filter(([name]) => !PASSING.includes(name)))
 }
 
 /**
@@ -188,14 +199,19 @@ export async function attemptKey(
 }
 
 /**
- * Writes down how a command ended, once: a second call changes nothing and answers the first outcome.
+ * Writes down how a command ended, once, and forgets what was passing: a second call changes nothing and answers the
+ * first outcome.
  * @throws Refusal `command_not_found`
  */
 export async function finishCommand(database: Queryable, id: string, outcome: Outcome): Promise<Outcome> {
   const [finished] = await run(
     orm(database)
       .update(command)
-      .set({ ...outcome, finishedAt: sql`clock_timestamp()` })
+      .set({
+        ...outcome,
+        input: sql`${command.input} - ${sql.param(PASSING)}::text[]`,
+        finishedAt: sql`clock_timestamp()`,
+      })
       .where(and(eq(command.id, id), eq(command.state, 'pending')))
       .returning(),
   )

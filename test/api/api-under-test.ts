@@ -63,11 +63,11 @@ export async function startApi(
 
   async function send(request: InjectOptions): Promise<Answer> {
     const response = await app.inject(request)
-    const contentType = String(response.headers['content-type'] ?? '')
-    const json = contentType.includes('json')
+    const json = String(response.headers['content-type'] ?? '').includes('json')
     const { method = 'GET', url } = request
     if (typeof url === 'string') {
-      await assertConforms({ method, url, status: response.statusCode, contentType, text: response.body })
+      const { statusCode: status, headers, body: text } = response
+      await assertConforms({ method, url, status, headers, text })
     }
     return {
       status: response.statusCode,

@@ -10,6 +10,14 @@ import {
   RECORDED,
 } from '../support/contract.ts'
 
+const TOP_UP = {
+  enabled: true,
+  pack: 'credits_25',
+  threshold: '5',
+  monthly_max_minor: '10000',
+  return_url: 'https://product.example/credits',
+}
+
 describe('the contract', () => {
   let document: OpenApi
   before(async () => {
@@ -81,6 +89,48 @@ describe('the contract', () => {
     assert(many > 100, String(many))
   })
 
+  it('has parameters whose examples fit their schemas, and no required one without an example', () => {
+    const ajv = new Ajv2020({ strict: false, validateFormats: false, coerceTypes: true })
+    for (const [path, operations] of Object.entries(document.paths)) {
+      for (const [method, { parameters = [] }] of Object.entries(operations)) {
+        for (const { in: place, name, required, example, schema } of parameters) {
+          const what = `${method} ${path} ${name}`
+          if (example !== undefined) assert(ajv.validate(schema, example), `${what}: ${ajv.errorsText()}`)
+          else assert(required !== true || place === 'header' || 'enum' in schema, `${what} has no example`)
+        }
+      }
+    }
+  })
+
+  it('says what goes together: what an adjustment of one direction, or a top-up that is off, does not take', () => {
+    const ajv = new Ajv2020({ strict: false, validateFormats: false })
+    const fits = (path: string, body: object) => {
+      const { content } = document.paths[path]?.['post']?.requestBody ?? {}
+      return ajv.validate(content?.['application/json']?.schema ?? false, body)
+    }
+    const adjustment = { account: 'acc_1', amount: '1', reason_code: 'granted_twice' }
+    for (const [direction, more, fit] of [
+      ['debit', { overdraft: true }, true],
+      ['debit', { priority: 1 }, false],
+      ['debit', { expires_at: '2099-12-31T00:00:00.000Z' }, false],
+      ['credit', { expires_at: '2099-12-31T00:00:00.000Z', priority: 1 }, true],
+      ['credit', { overdraft: true }, false],
+      ['credit', { expires_at: '1899-12-31T23:59:59.999Z' }, false],
+      ['credit', { expires_at: '2100-02-29T00:00:00Z' }, false],
+    ] as const)
+      assert.equal(fits('/v1/adjustments', { ...adjustment, direction, ...more }), fit, JSON.stringify(more))
+    const { enabled: _, ...settings } = TOP_UP
+    for (const [body, fit] of [
+      [TOP_UP, true],
+      [{ enabled: false }, true],
+      [{ enabled: false, pack: 'credits_25' }, false],
+      [{ enabled: true }, false],
+      [{ ...TOP_UP, threshold: '0' }, false],
+      [settings, false],
+    ] as const)
+      assert.equal(fits('/v1/accounts/{account}/top_up', body), fit, JSON.stringify(body))
+  })
+
   it('names the problems of each operation by status, each with an example', () => {
     const spend = document.paths['/v1/accounts/{account}/spend']?.['post']?.responses
     assert.deepEqual(
@@ -113,15 +163,23 @@ describe('the contract', () => {
       method: 'POST',
       url: '/v1/accounts/acc_1/spend',
       status: 200,
-      contentType: 'application/json; charset=utf-8',
+      headers: { 'content-type': 'application/json; charset=utf-8' } as Record<string, string>,
       text: '{"id":"spd_1","amount":"1","balance":"2"}',
     }
     const problem = (code: string) =>
       JSON.stringify({ type: 't', title: 't', status: 402, code, detail: 'd', request_id: 'r' })
-    const refused = { status: 402, contentType: 'application/problem+json' }
+    const type = { 'content-type': 'application/problem+json' }
+    const refused = { status: 402, headers: type }
     const broken: [what: string, more: Partial<typeof good>, message: RegExp][] = [
       ['a status it does not name', { status: 418 }, /a status that/],
-      ['a media type it does not name', { contentType: 'text/html' }, /as text\/html/],
+      ['a media type it does not name', { headers: { 'content-type': 'text/html' } }, /as text\/html/],
+      ['a header it does not name', { headers: { ...good.headers, location: '/' } }, /with Location/],
+      ['a header less', { status: 503, headers: type, text: problem('unavailable') }, /without Retry-After/],
+      [
+        'a header of another form',
+        { headers: { ...good.headers, 'idempotent-replayed': 'yes' } },
+        /with Idempotent-Replayed: yes/,
+      ],
       ['a field less', { text: '{"id":"spd_1","amount":"1"}' }, /required property 'balance'/],
       ['a field more', { text: `${good.text.slice(0, -1)},"x":1}` }, /additional properties/],
       ['a number where a text belongs', { text: good.text.replace('"1"', '1') }, /must be string/],

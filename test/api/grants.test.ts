@@ -10,19 +10,7 @@ describe('goodwill and promotion', () => {
   let account: string
   before(async () => {
     api = await startApi()
-    const limits = {
-      grantMax: '1000',
-      purchaseMin: '500',
-      purchaseMax: '50000',
-      purchaseDayMax: '100000',
-      purchaseHourMax: 10,
-    }
-    await putInForce(api.database.pool, {
-      version: 'v1',
-      currency: 'usd',
-      limits,
-      dunning: { reminderDays: [] },
-    })
+    await inForce('v1', '1000')
   })
   after(() => api.close())
   beforeEach(async () => {
@@ -30,6 +18,19 @@ describe('goodwill and promotion', () => {
   })
   afterEach(() => assertBooks(api.database))
 
+  const inForce = (version: string, grantMax: string) =>
+    putInForce(api.database.pool, {
+      version,
+      currency: 'usd',
+      limits: {
+        grantMax,
+        purchaseMin: '500',
+        purchaseMax: '50000',
+        purchaseDayMax: '100000',
+        purchaseHourMax: 10,
+      },
+      dunning: { reminderDays: [] },
+    })
   const ask = (more: object = {}) => ({
     account,
     amount: '5',
@@ -129,6 +130,27 @@ describe('goodwill and promotion', () => {
     const larger = await createApiKey(api.database.owner, { name: 'larger', scopes: ['grants:large'] })
     const alone = await api.post('/v1/grants', ask(), { authorization: `Bearer ${larger}` })
     assert.deepEqual([alone.status, alone.body.scope], [403, 'grants'])
+  })
+
+  it('given before are answered as they were, also when the limit has become smaller since', async () => {
+    const clerk = await createApiKey(api.database.owner, { name: 'repeats', scopes: ['grants'] })
+    const headers = { authorization: `Bearer ${clerk}`, 'idempotency-key': randomUUID() }
+    const first = await api.post('/v1/grants', ask({ amount: '500' }), headers)
+    assert.equal(first.status, 201)
+    await inForce('v2', '100')
+    try {
+      const again = await api.post('/v1/grants', ask({ amount: '500' }), headers)
+      assert.deepEqual([again.text, again.headers['idempotent-replayed']], [first.text, 'true'])
+      const other = { ...headers, 'idempotency-key': randomUUID() }
+      const refused = await api.post('/v1/grants', ask({ amount: '500' }), other)
+      assert.deepEqual([refused.status, refused.body.limit], [403, '100'])
+      const preview = await api.post('/v1/grants?dry_run=true', ask({ amount: '500' }), headers)
+      assert.deepEqual([preview.body.refusal.code, preview.body.balance.balance], ['grant_limit', '500'])
+    } finally {
+      await inForce('v3', '1000')
+    }
+    assert.equal(await balance(), '500')
+    assert.equal((await api.get(`/v1/notices?account=${account}`)).body.data.length, 1)
   })
 
   it('refuse bad input, each with its code, and nothing is given; the key stays free', async () => {

@@ -94,6 +94,29 @@ describe('the ledger over HTTP', () => {
     assert.deepEqual([status, body.code], [400, 'instant_not_over'])
   })
 
+  it('what takes longer than a statement may is refused with what to ask for instead: asking again would not help', async () => {
+    // as Postgres does when it gives a statement up
+    const asked = [`usage?from=${start}&to=${end}&by=day`, `balance?at=${end}`, `ledger?from=${start}`]
+    const { owner } = api.database
+    const { rows } = await owner.query(
+      `select pg_get_functiondef('ledger_seq_at(text, timestamptz)'::regprocedure) as definition`,
+    )
+    await owner.query(
+      `create or replace function ledger_seq_at(p_account text, p_at timestamptz) returns bigint language plpgsql
+         stable as $$ begin raise query_canceled; end $$`,
+    )
+    try {
+      for (const url of asked) {
+        const { status, body } = await api.get(`/v1/accounts/${account}/${url}`)
+        assert.deepEqual([status, body.code], [422, 'too_much_to_read'], url)
+        assert.match(body.detail, /ask for a (shorter period|later instant)/)
+      }
+    } finally {
+      await owner.query(rows[0].definition)
+    }
+    for (const url of asked) assert.equal((await api.get(`/v1/accounts/${account}/${url}`)).status, 200)
+  })
+
   it('refuses bad questions, each with its code', async () => {
     const at = (path: string) => `/v1/accounts/${account}/${path}`
     const wrong: [url: string, status: number, code: string][] = [

@@ -105,6 +105,15 @@ describe('?dry_run=true', () => {
     assert.equal((await api.post(url, { amount: '0' })).body.code, 'credits_invalid')
     assert.equal((await api.post(url, { amount: 1 })).status, 400)
     assert.equal((await api.post(url, { amount: '1' }, { 'idempotency-key': '' })).status, 400)
+    // whatever there is or not: this account never asked for top-up and has no card
+    const settings = { pack: 'credits_25', monthly_max_minor: '10000', return_url: 'https://a.example' }
+    for (const dry of ['', '?dry_run=true']) {
+      const topUp = { enabled: true, threshold: '0', ...settings }
+      const answer = await api.post(`/v1/accounts/${account}/top_up${dry}`, topUp)
+      assert.deepEqual([answer.status, answer.body.code], [400, 'credits_invalid'], dry)
+      const endpoint = await api.post(`/v1/webhook_endpoints${dry}`, { url: 'http://127.0.0.1' })
+      assert.deepEqual([endpoint.status, endpoint.body.code], [400, 'endpoint_url_refused'], dry)
+    }
     const key = await createApiKey(api.database.owner, { name: 'reads', scopes: ['read'] })
     assert.equal((await api.post(url, { amount: '1' }, { authorization: `Bearer ${key}` })).status, 403)
   })

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { parseCredits } from '../../src/domain/credits.ts'
 import { readBalanceAt } from '../../src/ledger/balance.ts'
-import { readLedger, readUsage } from '../../src/ledger/entry.ts'
+import { ENTRY_KINDS, type EntryKind, readLedger, readUsage } from '../../src/ledger/entry.ts'
 import { captureHold } from '../../src/ledger/hold.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend } from '../../src/ledger/spend.ts'
 import { advanceClock, assertBooks, give, openAccount, place } from '../support/ledger.ts'
+import type { Queryable } from '../../src/store/connect.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 const DAYS = ['2031-01-30', '2031-01-31', '2031-02-01'].map((day) => `${day}T00:00:00.000Z`)
@@ -143,5 +144,45 @@ describe('the ledger, read', () => {
       'chat 1 2 0 2',
     ])
     assert.deepEqual(await usage('feature', '2020-01-01T00:00:00.000Z', DAYS[0]), [' 0 0 0 0'])
+  })
+})
+
+describe('the ledger of a large wallet', () => {
+  let database: TestDatabase
+  before(async () => {
+    database = await createDatabase()
+  })
+  after(() => database.drop())
+
+  it('finds what is no spend without walking past the spends', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '5000')
+    await database.owner.query(
+      `insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key, request_hash, actor,
+                            reason_code, lot_ids, lot_amounts, occurred_at)
+       select $1, n + 1, 'spend', $1, 'system:used', -1, 5000 - n, 'k' || n, 'h', 'test', 'spend', '{}', '{}', now()
+         from generate_series(1, 5000) n`,
+      [account],
+    )
+    await database.owner.query('analyze posting')
+    const many: Partial<Record<EntryKind, number>> = { spend: 20, grant: 1 }
+    for (const kind of ENTRY_KINDS) {
+      const plans: string[] = []
+      const explained: Queryable = {
+        async query(query, values) {
+          const text = typeof query === 'string' ? query : query.text
+          const { rows } = await database.pool.query<{ 'QUERY PLAN': string }>(
+            `explain (costs off) ${text}`,
+            values,
+          )
+          plans.push(rows.map((row) => row['QUERY PLAN']).join('\n'))
+          return await database.pool.query(query, values)
+        },
+      }
+      const entries = await readLedger(explained, account, { limit: 20, kind })
+      assert.equal(entries.length, many[kind] ?? 0, kind)
+      const index = kind === 'spend' ? /using posting_\d_pkey/ : /using posting_\d_account_id_kind_seq_idx/
+      assert.match(plans.at(-1) ?? '', index, kind)
+    }
   })
 })

@@ -55,6 +55,14 @@ describe('commands', () => {
     assert.equal((await insert(input(4, { operation: 'cancel' }))).replayed, false)
   })
 
+  it('keep where a page leads back to until they are finished, and no longer', async () => {
+    const asked = { account: 'acc_1', return_url: 'https://product.example/users/ada' }
+    await insert(input(1, { input: asked }))
+    assert.deepEqual((await readCommand(database.pool, 'cmd_1'))?.input, asked)
+    await finishCommand(database.pool, 'cmd_1', done)
+    assert.deepEqual((await readCommand(database.pool, 'cmd_1'))?.input, { account: 'acc_1' })
+  })
+
   it('refuse a key whose first request is not committed, and free it when that fails', async () => {
     await assert.rejects(
       transaction(database.pool, async (client) => {

@@ -18,11 +18,39 @@ export interface Media {
 
 interface Described {
   content?: Record<string, Media>
+  headers?: Record<string, { $ref: string }>
+}
+
+/** A parameter that the document describes. */
+export interface Parameter {
+  in: string
+  name: string
+  required?: boolean
+  example?: string | number | boolean
+  schema: object
+}
+
+export interface Operation {
+  parameters?: Parameter[]
+  requestBody?: Described
+  responses: Record<string, Described>
 }
 
 export interface OpenApi {
-  paths: Record<string, Record<string, { requestBody?: Described; responses: Record<string, Described> }>>
-  components: Record<string, unknown>
+  paths: Record<string, Record<string, Operation>>
+  components: Record<string, unknown> & { headers: Record<string, Header> }
+}
+
+interface Header {
+  required?: boolean
+  schema: object
+}
+
+/** Examples of what an operation is sent. */
+export function requestExamples({ requestBody }: Operation): Record<string, unknown>[] {
+  const { example, examples = {} } = requestBody?.content?.['application/json'] ?? {}
+  const named = Object.values(examples).map(({ value }) => value)
+  return [...(example === undefined ? [] : [example]), ...named] as Record<string, unknown>[]
 }
 
 /** The document as the API serves it. Asks nobody: the document needs no database. */
@@ -75,30 +103,38 @@ export interface Answered {
   method: string
   url: string
   status: number
-  contentType: string
+  headers: Record<string, string | string[] | number | undefined>
   text: string
 }
 
 /**
- * A check that an answer is one that the document describes: its status, its media type, and its body by the schema.
- * Answers of what is no operation of the document (its own pages, wrong paths and methods) pass.
+ * A check that an answer is one that the document describes: its status, its media type, its headers as far as they are
+ * those of the document, and its body by the schema. Answers of what is no operation of the document (its own pages, wrong paths and methods) pass.
  */
 export function conformance(document: OpenApi): (answer: Answered) => void {
   const { components } = document
+  const described = Object.entries(components.headers)
   const ajv = new Ajv2020({ strict: false, validateFormats: false })
   const compiled = new Map<unknown, ValidateFunction>()
   const paths = Object.entries(document.paths).map(([path, operations]) => ({
     pattern: new RegExp(`^${path.replaceAll(/\{\w+\}/g, '[^/]+')}$`),
     operations,
   }))
-  return ({ method, url, status, contentType, text }) => {
+  return ({ method, url, status, headers, text }) => {
     const [path = ''] = url.split('?')
     const operation = paths.find(({ pattern }) => pattern.test(path))?.operations[method.toLowerCase()]
     if (operation === undefined) return
     const what = `${method} ${path} answered ${status} ${text.slice(0, 500)}`
     const response = operation.responses[status]
     assert(response, `${what}, a status that the document does not name`)
-    const [type = ''] = contentType.split(';')
+    for (const [name, { required, schema }] of described) {
+      const value = headers[name.toLowerCase()]
+      if (response.headers?.[name] === undefined) {
+        assert(value === undefined, `${what}, with ${name}, which the document does not name`)
+      } else if (value === undefined) assert(required !== true, `${what}, without ${name}`)
+      else assert(ajv.validate(schema, value), `${what}, with ${name}: ${value.toString()}`)
+    }
+    const [type = ''] = `${headers['content-type']?.toString()}`.split(';')
     const schema = response.content?.[type]?.schema
     assert(schema, `${what}, as ${type}, which the document does not name`)
     const validate = compiled.get(schema) ?? ajv.compile({ ...schema, components })

@@ -184,13 +184,7 @@ export async function startStack(
       })
       const { status, headers } = answer
       const text = await answer.text()
-      await assertConforms({
-        method,
-        url: path,
-        status,
-        contentType: headers.get('content-type') ?? '',
-        text,
-      })
+      await assertConforms({ method, url: path, status, headers: Object.fromEntries(headers), text })
       return { status, headers, body: JSON.parse(text) }
     },
     async control(path, body) {
