@@ -224,7 +224,12 @@ describe('spends that wait together', () => {
     assert.deepEqual(codes(await spendMany(database.pool, batch, false)), ['6.9', '9', '0.1'])
   })
 
+  /** How long a batch waits for a wallet that somebody has locked. */
+  const waitFor = (time: string) =>
+    database.owner.query(`alter function ledger_spend_many set lock_timeout = '${time}'`)
+
   it('law 3: it locks the wallets before it reads them, so whoever came first is waited for', async () => {
+    await waitFor('10s')
     const account = await openAccount(database)
     await give(database.pool, account, '10')
     const batch = [of(account, '1'), of(account, '2')]
@@ -238,6 +243,7 @@ describe('spends that wait together', () => {
   })
 
   it('law 3: it locks them in the order of their ids: while it waits for one it has none that comes after', async () => {
+    await waitFor('10s')
     for (let times = 0; times < 4; times++) {
       const [first, second] = [await openAccount(database), await openAccount(database)].sort()
       assert.ok(first !== undefined && second !== undefined)
@@ -254,6 +260,7 @@ describe('spends that wait together', () => {
   })
 
   it('nobody waits for a wallet that somebody else has locked', async () => {
+    await waitFor('200ms')
     const [locked, free] = [await openAccount(database), await openAccount(database)]
     for (const account of [locked, free]) await give(database.pool, account, '10')
     const queue = new SpendQueue(database.pool)
@@ -268,6 +275,7 @@ describe('spends that wait together', () => {
   })
 
   it('nor does who was taken into one batch with it', async () => {
+    await waitFor('200ms')
     const [locked, free] = [await openAccount(database), await openAccount(database)]
     for (const account of [locked, free]) await give(database.pool, account, '10')
     // a connection that would wait for ever

@@ -98,6 +98,7 @@ export class ModelWallet {
 
   spend(key: string, amount: string, overdraft: boolean): Answer {
     return this.#once(`spend ${key}`, `${amount} ${overdraft}`, () => {
+      this.#due()
       if (!overdraft && this.available().lt(amount)) return { refused: 'insufficient_credits' }
       this.#use(new Exact(amount), [])
       return { balance: this.balance().toFixed() }
@@ -106,6 +107,7 @@ export class ModelWallet {
 
   /** A correction that takes away: like a spend, and none that could be given back. */
   debit(amount: string, overdraft: boolean): Answer {
+    this.#due()
     if (!overdraft && this.available().lt(amount)) return { refused: 'insufficient_credits' }
     this.#take(new Exact(amount), [])
     return { balance: this.balance().toFixed() }

@@ -166,12 +166,13 @@ describe('?dry_run=true of commands to subscriptions', function () {
     const known = await monthsToCome(subscription)
     const dates = async (answer: Record<string, unknown>) => {
       const { current_period_end: ends, cancel_at, pending_change: pending } = answer as unknown as Answered
-      const months = (await monthsToCome(subscription)).filter((at) => !known.includes(at))
+      const all = await monthsToCome(subscription)
+      const months = all.filter(({ key }) => !known.some((each) => each.key === key))
       const first: { what: string; at: string | null }[] = []
       if (step.do === 'cancel') first.push({ what: 'subscription_ends', at: cancel_at })
       if (step.do === 'change' && pending?.state === 'scheduled' && !same(pending, before.pending_change))
         first.push({ what: 'plan_changes', at: ends })
-      return [...first, ...months.map((at) => ({ what: 'credits_next', at }))]
+      return [...first, ...months.map(({ at }) => ({ what: 'credits_next', at }))]
     }
     if (step.do === 'withdraw') return ['DELETE', { path: `${path}/pending_change`, account, dates }]
     if (step.do !== 'change') return ['POST', { path: `${path}/${step.do}`, body: {}, account, dates }]
@@ -179,13 +180,14 @@ describe('?dry_run=true of commands to subscriptions', function () {
     return ['POST', { path: `${path}/change`, body, account, dates }]
   }
 
-  async function monthsToCome(subscription: string): Promise<string[]> {
-    const { rows } = await stack.database.owner.query<{ due_at: Date }>(
-      `select due_at from entitlement where subscription_id = $1 and granted_at is null and due_at > business_now()
+  /** Months of years that are paid; an upgrade has months of its own at the same instants. */
+  async function monthsToCome(subscription: string): Promise<{ key: string; at: string }[]> {
+    const { rows } = await stack.database.owner.query<{ key: string; due_at: Date }>(
+      `select key, due_at from entitlement where subscription_id = $1 and granted_at is null and due_at > business_now()
         order by due_at`,
       [subscription],
     )
-    return rows.map((row) => row.due_at.toISOString())
+    return rows.map(({ key, due_at }) => ({ key, at: due_at.toISOString() }))
   }
 })
 

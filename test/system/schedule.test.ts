@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { Decimal } from 'decimal.js'
 import type Stripe from 'stripe'
 import { createCalls } from '../../src/activities/calls.ts'
 import { createChangeActivities } from '../../src/activities/change.ts'
@@ -8,7 +9,15 @@ import type { Calls } from '../../src/stripe/call.ts'
 import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway, type Gateway } from '../../src/stripe/gateway.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
-import { type Answer, settled, type Stack, startStack, subscribe, type Subscriber } from '../support/stack.ts'
+import {
+  type Answer,
+  balanceOf,
+  settled,
+  type Stack,
+  startStack,
+  subscribe,
+  type Subscriber,
+} from '../support/stack.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -286,16 +295,20 @@ describe('changes at the end of a period', function () {
   })
 
   describe('at the second of renewal', () => {
-    /** Every plan here costs a dollar a credit: what was granted is what was paid for. */
+    /** Every plan here costs a dollar a credit. */
+    const boughtBy = (invoices: Stripe.Invoice[]) =>
+      Decimal.sum(0, ...invoices.map(({ amount_paid: cents }) => cents))
+        .dividedBy(100)
+        .toFixed()
+    /** What was granted is what was paid for. */
     async function assertGranted(account: string, subscription: string) {
       const { data: paid } = await stack.stripe.invoices.list({ subscription, status: 'paid', limit: 100 })
       const { rows } = await stack.database.pool.query<{ granted: string }>(
         `select trim_scale(sum(amount))::text as granted from posting where account_id = $1 and kind = 'grant'`,
         [account],
       )
-      const cents = paid.reduce((sum, { amount_paid: amount }) => sum + amount, 0)
-      assert.equal(Number(rows[0]?.granted) * 100, cents, JSON.stringify(rows))
-      return paid.map(({ billing_reason: reason }) => reason)
+      assert.equal(rows[0]?.granted, boughtBy(paid))
+      return paid
     }
 
     it('an upgrade in the last seconds of a period, and one in the first of the next: each is paid for and granted once', async () => {
@@ -309,11 +322,14 @@ describe('changes at the end of a period', function () {
       assert.ok((await endOf(after.subscription)) > end)
       await later(2 * HOUR_MS)
       const both = new Set(['subscription_create', 'subscription_cycle', 'subscription_update'])
-      for (const { account, subscription } of [before, after])
-        assert.deepEqual(new Set(await assertGranted(account, subscription)), both)
-      // the first one's renewal is of the new plan
-      const { body } = await stack.call<{ balance: string }>('GET', `/v1/accounts/${before.account}/balance`)
-      assert.equal(body.balance, '50')
+      for (const { account, subscription } of [before, after]) {
+        const paid = await assertGranted(account, subscription)
+        assert.deepEqual(new Set(paid.map(({ billing_reason: reason }) => reason)), both)
+      }
+      // what lives is what the period that runs was paid with: a renewal of the new plan, or one of the old and the rest
+      assert.equal(await balanceOf(stack, before.account), '50')
+      const { data } = await stack.stripe.invoices.list({ subscription: after.subscription, limit: 2 })
+      assert.equal(await balanceOf(stack, after.account), boughtBy(data))
     })
 
     it('changes up and down beside the turn: in whichever order, what is granted is what was paid for', async () => {
