@@ -18,6 +18,8 @@ export interface SpendQueueOptions {
   batchMax?: number
   /** the most callers that may wait; one more is refused at once */
   waitingMax?: number
+  /** the most bytes their metadata may weigh */
+  weightMax?: number
 }
 
 interface Waiting {
@@ -56,6 +58,7 @@ export class SpendQueue {
   readonly #lanes: number
   readonly #batchMax: number
   readonly #waitingMax: number
+  readonly #weightMax: number
   readonly #lines = new Map<string, Line>()
   /** lines whose account is not under way, in the order in which they may go */
   #ready: Line[] = []
@@ -63,6 +66,8 @@ export class SpendQueue {
   #readyCount = 0
   /** how many wait or are being decided */
   #waiting = 0
+  /** what their metadata weighs: few callers with much of it fill the memory before many with none do */
+  #weight = 0
   #underWay = 0
   #woken = false
   /** runs while fewer wait than are worth a batch */
@@ -72,12 +77,13 @@ export class SpendQueue {
 
   constructor(
     database: Queryable,
-    { lanes = 2, batchMax = 256, waitingMax = 10_000 }: SpendQueueOptions = {},
+    { lanes = 2, batchMax = 256, waitingMax = 10_000, weightMax = 64 * 2 ** 20 }: SpendQueueOptions = {},
   ) {
     this.#database = database
     this.#lanes = lanes
     this.#batchMax = batchMax
     this.#waitingMax = waitingMax
+    this.#weightMax = weightMax
   }
 
   /**
@@ -85,11 +91,13 @@ export class SpendQueue {
    * @throws Refusal as `spend`; `SpendQueueFull`
    */
   spend(input: SpendInput): Promise<SpendResult> {
-    if (this.#waiting >= this.#waitingMax) {
+    const weight = weightOf(input)
+    if (this.#waiting >= this.#waitingMax || this.#weight + weight > this.#weightMax) {
       return Promise.reject(new SpendQueueFull('too many spends are waiting'))
     }
     this.#waiting += 1
-    return new Promise<SpendResult>((resolve, reject) => {
+    this.#weight += weight
+    const answer = new Promise<SpendResult>((resolve, reject) => {
       const { account } = input
       let line = this.#lines.get(account)
       if (line === undefined) {
@@ -102,6 +110,7 @@ export class SpendQueue {
       this.#readyCount += 1
       this.#wake()
     })
+    return weight === 0 ? answer : answer.finally(() => (this.#weight -= weight))
   }
 
   /**
@@ -225,6 +234,13 @@ export class SpendQueue {
         else resolve(answer)
       })
   }
+}
+
+/** The bytes of its metadata in memory, two a character at most. */
+function weightOf({ metadata }: SpendInput): number {
+  let characters = 0
+  for (const name in metadata) characters += name.length + (metadata[name]?.length ?? 0)
+  return 2 * characters
 }
 
 /** Those at the front of a line, until one whose key is among them already: it gets the answer of the first. */

@@ -26,6 +26,16 @@ describe('API keys', () => {
     assert.equal(body.code, 'api_key_required')
     assert.equal(headers['www-authenticate'], 'Bearer')
     assert.equal((await api.send({ method: 'GET', url: '/healthz' })).status, 200)
+    const { body: contract } = await api.send({ method: 'GET', url: '/openapi.json' })
+    const paths = Object.entries<Record<string, unknown>>(contract.paths)
+    assert.ok(paths.some(([path]) => !path.startsWith('/v1/')))
+    for (const [path, operations] of paths) {
+      for (const method of Object.keys(operations)) {
+        const url = path.replaceAll(/\{\w+\}/g, 'acc_0')
+        const asked = (await api.send({ method: method.toUpperCase(), url })).body?.code
+        assert.equal(asked === 'api_key_required', path.startsWith('/v1/'), `${method} ${path}`)
+      }
+    }
   })
 
   it('are refused before anything else about a request is looked at', async () => {

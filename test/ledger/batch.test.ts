@@ -395,6 +395,28 @@ describe('spends that wait together', () => {
     assert.equal(await balance(account), '8')
   })
 
+  it('callers whose notes weigh too much together are sent away, until those before them are answered', async () => {
+    const account = await openAccount(database)
+    await give(database.pool, account, '10')
+    let letGo = () => {}
+    const held = new Promise<void>((resolve) => (letGo = resolve))
+    const silent: Queryable = {
+      query: (text, values) => held.then(() => database.pool.query(text, values)),
+    }
+    const queue = new SpendQueue(silent, { weightMax: 1000 })
+    const ask = (characters: number, amount = '1') =>
+      queue.spend(of(account, amount, { metadata: { job: 'x'.repeat(characters - 'job'.length) } }))
+    const full = { name: 'SpendQueueFull' }
+    const waiting = [ask(400)]
+    await assert.rejects(ask(101), full)
+    waiting.push(ask(100, '100'), queue.spend(of(account, '1')))
+    await assert.rejects(ask(3), full)
+    letGo()
+    assert.deepEqual(await told(waiting), ['9', 'insufficient_credits', '8'])
+    assert.equal((await ask(500)).balance, '7')
+    await assert.rejects(ask(501), full)
+  })
+
   it('notes stand beside what was spent, and neither a replay nor a reused key writes any', async () => {
     const account = await openAccount(database)
     await give(database.pool, account, '10')
