@@ -160,6 +160,13 @@ export function subscriptionStates(
           metadata: { perennial_account: account, perennial_order: order },
         })
         await settled(at())
+        await eventually('it is told to a person', async () => {
+          const { rowCount } = await at().database.owner.query(
+            `select 1 from alert where kind = 'needs_attention' and subject = $1`,
+            [`checkout/${order}`],
+          )
+          return rowCount === 1
+        })
         return approval(account)
       },
     ],
