@@ -5,7 +5,7 @@ import { Refusal } from '../../src/domain/error.ts'
 import { readBalance, readBalanceAt } from '../../src/ledger/balance.ts'
 import { captureHold, placeHold, releaseHold } from '../../src/ledger/hold.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
-import { spend, type SpendInput } from '../../src/ledger/spend.ts'
+import { spend, type SpendInput, type SpendResult } from '../../src/ledger/spend.ts'
 import { SpendQueue } from '../../src/ledger/spend-queue.ts'
 import { assertBooks, correct, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
@@ -20,39 +20,62 @@ const amount = fc.oneof(
 const key = fc.oneof(fc.integer({ min: 1, max: 12 }).map(String), fc.uuid())
 const place = fc.nat({ max: 1000 })
 const lasts = fc.option(fc.integer({ min: 1, max: 30 }))
+/** Wallets of one history: their spends may be in one batch. */
+const WALLETS = 3
+const wallet = fc.nat({ max: WALLETS - 1 })
 const step = fc.oneof(
-  fc.record({ do: fc.constant('grant' as const), amount, days: lasts, priority: fc.constantFrom(50, 100) }),
+  fc.record({
+    do: fc.constant('grant' as const),
+    wallet,
+    amount,
+    days: lasts,
+    priority: fc.constantFrom(50, 100),
+  }),
   fc.record({
     do: fc.constant('renew' as const),
+    wallet,
     amount,
     days: lasts,
     carry: fc.constantFrom('0', '0', '7.5', 'Infinity', null),
   }),
   fc.record({
     do: fc.constant('spend' as const),
-    spends: fc.array(fc.record({ amount, key, overdraft: fc.boolean() }), { minLength: 1, maxLength: 5 }),
+    spends: fc.array(fc.record({ wallet, amount, key, overdraft: fc.boolean() }), {
+      minLength: 1,
+      maxLength: 9,
+      size: 'max',
+    }),
   }),
-  fc.record({ do: fc.constant('hold' as const), amount, days: fc.integer({ min: 0, max: 9 }) }),
+  fc.record({ do: fc.constant('hold' as const), wallet, amount, days: fc.integer({ min: 0, max: 9 }) }),
   fc.record({
     do: fc.constant('capture' as const),
+    wallet,
     place,
     amount,
     key,
     final: fc.boolean(),
     overdraft: fc.boolean(),
   }),
-  fc.record({ do: fc.constant('release' as const), place }),
+  fc.record({ do: fc.constant('release' as const), wallet, place }),
   fc.record({
     do: fc.constant('credit' as const),
+    wallet,
     amount,
     days: lasts,
     priority: fc.constantFrom(50, 100),
   }),
-  fc.record({ do: fc.constant('debit' as const), amount, overdraft: fc.boolean() }),
-  fc.record({ do: fc.constant('reverse' as const), place, amount: fc.option(amount), key }),
+  fc.record({ do: fc.constant('debit' as const), wallet, amount, overdraft: fc.boolean() }),
+  fc.record({ do: fc.constant('reverse' as const), wallet, place, amount: fc.option(amount), key }),
   fc.record({ do: fc.constant('wait' as const), days: fc.integer({ min: 1, max: 10 }) }),
 )
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
+type Asked = Extract<Step, { do: 'spend' }>['spends']
+
+/** `TEST_MODEL_SEED=7`: which histories; unless told otherwise, always the same ones. */
+const SEED = Number(process.env['TEST_MODEL_SEED'] ?? 26)
+const HISTORIES = 45
+/** so many are run to the end however slow the machine is, or nothing was shown */
+const HISTORIES_LEAST = 20
 
 /** A hold's deadline is at six in the evening and a lot's expiry at midnight, where it is noon now. */
 const UNTIL_EVENING_S = 6 * 3_600
@@ -60,7 +83,6 @@ const UNTIL_EVENING_S = 6 * 3_600
 /** A wallet in Postgres: its holds and spends in the order in which they were made. */
 interface Real {
   account: string
-  spend(inputs: SpendInput[]): Promise<Answer[]>
   holds: string[]
   spends: string[]
 }
@@ -73,99 +95,123 @@ describe('the ledger against a simple model', function () {
   })
   after(() => database.drop())
 
-  it('agrees after every operation of random histories, one by one and coalesced, and the books balance', async () => {
-    let ended = 0
-    await fc.assert(
-      fc.asyncProperty(
-        // one history is longer: what is asked of a wallet meets what is asked of another, and nothing
-        fc.array(step, { minLength: 1, maxLength: 30, size: 'max' }),
-        fc.array(step, { minLength: 1, maxLength: 20, size: 'max' }),
-        async (...histories) => {
-          await runHistories(histories)
-          ended += 1
-        },
-      ),
-      { numRuns: 40, interruptAfterTimeLimit: 90_000, markInterruptAsFailure: false },
+  it('agrees after every operation of random histories of several wallets, one by one and coalesced, and the books balance', async () => {
+    let [whole, shared] = [0, 0]
+    const property = fc.asyncProperty(
+      fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }),
+      async (steps) => {
+        await runHistory(steps)
+        whole += 1
+        shared += steps.filter((one) => one.do === 'spend' && inBatch(one.spends) > 1).length
+      },
     )
+    await fc.assert(property, {
+      seed: SEED,
+      numRuns: HISTORIES,
+      interruptAfterTimeLimit: 90_000,
+      markInterruptAsFailure: false,
+    })
+    assert.ok(whole >= HISTORIES_LEAST, `${whole} histories were run to the end`)
+    assert.ok(shared >= whole, `${shared} batches held several wallets`)
     await assertBooks(database)
-    assert.ok(ended >= 15, `only ${ended} histories ended in time`)
   })
 
-  /** Each history is one wallet's; those that are coalesced share a queue, so that its batches hold several wallets. */
-  async function runHistories(histories: Step[][]): Promise<void> {
+  const inBatch = (spends: Asked) => new Set(spends.map((one) => one.wallet)).size
+
+  async function runHistory(steps: Step[]): Promise<void> {
     const queue = new SpendQueue(database.pool)
-    const wallets = await Promise.all(
-      histories.map(async (steps) => ({
-        steps,
-        model: new ModelWallet(),
-        period: 0,
-        singly: await openReal(async (inputs, spends) => {
-          const answers: Answer[] = []
-          for (const input of inputs) answers.push(await answerOf(spend(database.pool, input), spends))
-          return answers
-        }),
-        coalesced: await openReal((inputs, spends) =>
-          Promise.all(inputs.map((input) => answerOf(queue.spend(input), spends))),
-        ),
-      })),
-    )
+    const singly = await openWallets()
+    const coalesced = await openWallets()
+    const models = Array.from({ length: WALLETS }, () => new ModelWallet())
+    const sides: [Real[], (input: SpendInput) => Promise<SpendResult>][] = [
+      [singly, (input) => spend(database.pool, input)],
+      [coalesced, (input) => queue.spend(input)],
+    ]
     const start = await setDay(0)
-    const seen: { account: string; at: string; has: object }[] = []
-    let now = 0
-    for (let turn = 0; wallets.some(({ steps }) => turn < steps.length); turn++) {
+    const seen: { at: string; account: string; has: object }[] = []
+    let period = 0
+    for (const one of steps) {
       await tick()
-      const asked = wallets.flatMap((wallet) => {
-        const one = wallet.steps[turn]
-        return one === undefined ? [] : [{ ...wallet, wallet, one }]
-      })
-      // time passes for all of them
-      for (const { one } of asked) if (one.do === 'wait') now += one.days * DAY_MS
-      if (asked.some(({ one }) => one.do === 'wait')) await setDay(now)
-      for (const { model } of wallets) model.now = now
-      const told = asked.map(({ wallet, model, one }) => {
-        if (one.do === 'renew') wallet.period += 1
-        return tell(model, one, wallet.period)
-      })
-      const does = (kind: 'singly' | 'coalesced') => (each: (typeof asked)[number]) =>
-        act(each[kind], each.one, start, now, each.wallet.period)
-      const answered: Record<'singly' | 'coalesced', Answer[][]> = {
-        singly: [],
-        coalesced: await Promise.all(asked.map(does('coalesced'))),
+      if (one.do === 'renew') period += 1
+      if (one.do === 'wait') {
+        for (const model of models) model.now += one.days * DAY_MS
+        await setDay(at(models, 0).now)
       }
-      for (const each of asked) answered.singly.push(await does('singly')(each))
-      for (const kind of ['singly', 'coalesced'] as const) {
-        assert.deepEqual(answered[kind], told, asked.map(({ one }) => one.do).join())
-        for (const { model, [kind]: real } of asked) {
-          const balance = await readBalance(database.pool, real.account)
-          assert.deepEqual(balance?.lots.map((lot) => lot.remaining).sort(), model.lots())
-          assert.deepEqual(has(balance), {
-            balance: model.balance().toFixed(),
-            held: model.held().toFixed(),
-            available: model.available().toFixed(),
-            debt: model.debt.toFixed(),
-          })
-          if (kind === 'singly') {
-            const { account } = real
-            seen.push({ account, at: await fromNow(database, 0), has: has(balance) })
-          }
-        }
+      const told =
+        one.do === 'spend'
+          ? one.spends.map((each) => at(models, each.wallet).spend(each.key, each.amount, each.overdraft))
+          : one.do === 'wait'
+            ? []
+            : tell(at(models, one.wallet), one, period)
+      for (const [reals, way] of sides) {
+        const answers =
+          one.do === 'spend'
+            ? await spendAll(reals, one.spends, way, reals === coalesced)
+            : one.do === 'wait'
+              ? []
+              : await act(at(reals, one.wallet), one, start, at(models, 0).now, period)
+        assert.deepEqual(answers, told, one.do)
+      }
+      for (const place of touchedBy(one)) {
+        for (const reals of [singly, coalesced]) await agree(at(reals, place), at(models, place))
+        const { account } = at(singly, place)
+        seen.push({ at: await fromNow(database, 0), account, has: hasOf(at(models, place)) })
       }
     }
     await tick()
-    for (const { account, at, has: then } of seen.filter((_, index) => index % 5 === 0)) {
-      assert.deepEqual(has(await readBalanceAt(database.pool, account, at)), then, at)
+    for (const place of models.keys()) {
+      for (const reals of [singly, coalesced]) await agree(at(reals, place), at(models, place))
+    }
+    for (const { at: then, account, has: had } of seen.filter((_, index) => index % 5 === 0)) {
+      assert.deepEqual(has(await readBalanceAt(database.pool, account, then)), had, then)
     }
   }
 
-  async function openReal(ask: (inputs: SpendInput[], spends: string[]) => Promise<Answer[]>): Promise<Real> {
-    const spends: string[] = []
-    return {
-      account: await openAccount(database),
-      holds: [],
-      spends,
-      spend: (inputs) => ask(inputs, spends),
-    }
+  const at = <T>(all: T[], place: number): T => {
+    const one = all[place]
+    if (one === undefined) throw new Error(`there is no wallet ${place}`)
+    return one
   }
+
+  async function openWallets(): Promise<Real[]> {
+    const accounts = await Promise.all(Array.from({ length: WALLETS }, () => openAccount(database)))
+    return accounts.map((account) => ({ account, holds: [], spends: [] }))
+  }
+
+  function touchedBy(one: Step): number[] {
+    if (one.do === 'spend') return [...new Set(one.spends.map((each) => each.wallet))]
+    return one.do === 'wait' ? [] : [one.wallet]
+  }
+
+  async function agree({ account }: Real, model: ModelWallet): Promise<void> {
+    const balance = await readBalance(database.pool, account)
+    assert.deepEqual(balance?.lots.map((lot) => lot.remaining).sort(), model.lots())
+    assert.deepEqual(has(balance), hasOf(model))
+  }
+
+  /** Has spends of several wallets go, one after the other or all at once. */
+  async function spendAll(
+    reals: Real[],
+    spends: Asked,
+    way: (input: SpendInput) => Promise<SpendResult>,
+    atOnce: boolean,
+  ): Promise<Answer[]> {
+    const ask = ({ wallet: place, key: own, amount: asked, overdraft }: Asked[number]) => {
+      const { account, spends: ids } = at(reals, place)
+      return answerOf(way({ account, key: own, amount: parseCredits(asked), overdraft, actor: 'test' }), ids)
+    }
+    if (atOnce) return await Promise.all(spends.map(ask))
+    const answers: Answer[] = []
+    for (const one of spends) answers.push(await ask(one))
+    return answers
+  }
+
+  const hasOf = (model: ModelWallet) => ({
+    balance: model.balance().toFixed(),
+    held: model.held().toFixed(),
+    available: model.available().toFixed(),
+    debt: model.debt.toFixed(),
+  })
 
   const has = (balance?: { balance: string; held: string; available: string; debt: string }) => ({
     balance: balance?.balance,
@@ -183,8 +229,6 @@ describe('the ledger against a simple model', function () {
     if (one.do === 'renew') {
       model.grant(one.amount, { expiresAt, priority: 100, recurring: { period, carry: one.carry } })
     }
-    if (one.do === 'spend')
-      return one.spends.map((each) => model.spend(each.key, each.amount, each.overdraft))
     if (one.do === 'hold') {
       return [model.hold(one.amount, model.now + one.days * DAY_MS + UNTIL_EVENING_S * 1000)]
     }
@@ -233,11 +277,6 @@ describe('the ledger against a simple model', function () {
           })),
         ),
       ]
-    }
-    if (one.do === 'spend') {
-      return await real.spend(
-        one.spends.map((each) => ({ ...each, ...by, amount: parseCredits(each.amount) })),
-      )
     }
     if (one.do === 'hold') {
       const seconds = (one.days * DAY_MS) / 1000 + UNTIL_EVENING_S
