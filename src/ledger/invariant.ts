@@ -69,6 +69,11 @@ export const INVARIANTS: Invariant[] = [
               or sum(pl.amount) filter (where pl.effect = 'fill') <> l.granted`,
   },
   {
+    name: 'what a lot repaid is not left of it',
+    why: 'a debt that is given back fills its lots once, and no further than they were granted',
+    sql: `select id, account_id, granted, remaining, repaid from lot where repaid < 0 or repaid > granted - remaining`,
+  },
+  {
     name: 'debt is what lots could not cover',
     why: 'a shortfall is neither forgotten nor counted twice',
     sql: `select w.account_id, w.debt, coalesce(d.moved, 0) - coalesce(p.posted, 0) as uncovered

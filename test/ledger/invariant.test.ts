@@ -15,6 +15,7 @@ const CHAIN = 'each posting continues the balance of the one before'
 const TIME = 'time never runs backwards in a wallet'
 const MOVED = 'what is left of a lot is what postings filled and drew'
 const FILLED = 'each lot was filled once, with what it was granted'
+const REPAID = 'what a lot repaid is not left of it'
 const DEBT = 'debt is what lots could not cover'
 const OWNER = 'a lot belongs to the wallet whose postings move it'
 const HELD = 'what is held is held in lots'
@@ -119,6 +120,8 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
      update posting set lot_ids = lot_ids || :plan::text, lot_amounts = lot_amounts || 1.0 where account_id = :a and seq = 3`,
     [FILLED],
   ],
+  ['a lot repaid more than was used of it', 'update lot set repaid = 4 where id = :plan', [REPAID]],
+  ['a lot repaid less than nothing', 'update lot set repaid = -1 where id = :plan', [REPAID]],
   ['a debt is more than was overdrawn', 'update wallet set debt = 4 where account_id = :b', [LOTS, DEBT]],
   ['a debt was forgotten', 'update wallet set debt = 0, balance = 0 where account_id = :b', [SUM, DEBT]],
   [

@@ -369,7 +369,8 @@ describe('two API processes behind a proxy', function () {
       await stack.stopApi()
       await stack.startApi()
     }
-    assert.equal(retries, keys.length / 2)
+    // one that comes back before the proxy has noticed tries again
+    assert.ok(retries >= keys.length / 2)
     assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]))
     const { rows } = await stack.database.owner.query<{ key: string }>(
       `select key from posting where account_id = $1 and kind = 'spend'`,
