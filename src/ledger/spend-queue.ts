@@ -53,6 +53,9 @@ const WORTH_A_BATCH = 16
 /** A batch that takes longer waits for something, such as a wallet that somebody has locked: nobody else waits for it. */
 const PATIENCE_MS = 10
 
+/** How long a spend that waits alone keeps its lane, as `ledger_spend_many` waits for a lock: then its wallet is locked. */
+const LOCKED_MS = 200
+
 export class SpendQueue {
   readonly #database: Queryable
   readonly #lanes: number
@@ -157,10 +160,11 @@ export class SpendQueue {
   async #run({ parts, spends }: Batch): Promise<void> {
     this.#underWay += 1
     const [only] = spends
-    const tell = await (spends.length === 1 && only !== undefined ? this.#single(only) : this.#many(spends))
+    const lone = spends.length === 1 && only !== undefined ? this.#single(only) : undefined
+    const tell = await (lone === undefined ? this.#many(spends) : within(LOCKED_MS, lone))
     this.#underWay -= 1
     if (tell === undefined) {
-      for (const part of parts) void this.#apart(part)
+      for (const part of parts) void this.#apart(part, lone)
       this.#wake()
       return
     }
@@ -172,17 +176,23 @@ export class SpendQueue {
     this.#wake()
   }
 
-  /** One account's spends, one after the other: whoever has locked its wallet holds up nobody else. */
-  async #apart({ line, spends }: Batch['parts'][number]): Promise<void> {
+  /**
+   * One account's spends, one after the other: whoever has locked its wallet holds up nobody else.
+   * @param lone what tells the only one, if it was asked for already
+   */
+  async #apart({ line, spends }: Batch['parts'][number], lone?: Promise<() => void>): Promise<void> {
     let locked: unknown
-    for (const { input, resolve, reject } of spends) {
-      try {
-        // those behind one that waited as long as may be would wait as long again
-        if (locked !== undefined) throw locked
-        resolve(await spend(this.#database, input))
-      } catch (error) {
-        if (isLocked(error)) locked = error
-        reject(error)
+    if (lone !== undefined) (await lone)()
+    else {
+      for (const { input, resolve, reject } of spends) {
+        try {
+          // those behind one that waited as long as may be would wait as long again
+          if (locked !== undefined) throw locked
+          resolve(await spend(this.#database, input))
+        } catch (error) {
+          if (isLocked(error)) locked = error
+          reject(error)
+        }
       }
     }
     this.#waiting -= spends.length
@@ -251,6 +261,17 @@ function takeFrom(waiting: Waiting[], max: number): Waiting[] {
     keys.add(input.key)
   }
   return waiting.splice(0, keys.size)
+}
+
+/** What was asked for, or undefined when that takes longer. It must not fail. */
+function within<T>(ms: number, asked: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms, undefined)
+    void asked.then((done) => {
+      clearTimeout(timer)
+      resolve(done)
+    })
+  })
 }
 
 /** Postgres refused the batch for something in one of its spends (22 data, 23 constraint). */

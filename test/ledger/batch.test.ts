@@ -8,7 +8,7 @@ import { readBalance } from '../../src/ledger/balance.ts'
 import { readLedger } from '../../src/ledger/entry.ts'
 import { captureHold } from '../../src/ledger/hold.ts'
 import { readSpend, reverseSpend } from '../../src/ledger/reversal.ts'
-import { spend, type SpendInput, spendMany } from '../../src/ledger/spend.ts'
+import { spend, type SpendInput, spendMany, type SpendResult } from '../../src/ledger/spend.ts'
 import { SpendQueue } from '../../src/ledger/spend-queue.ts'
 import { connect, type Queryable, transaction } from '../../src/store/connect.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
@@ -272,6 +272,24 @@ describe('spends that wait together', () => {
       return { asked }
     })
     assert.equal((await waiting.asked).balance, '5')
+  })
+
+  it('however many wallets are locked', async () => {
+    const locked = await Promise.all([1, 2, 3].map(() => openAccount(database)))
+    const free = await openAccount(database)
+    for (const account of [...locked, free]) await give(database.pool, account, '10')
+    const queue = new SpendQueue(database.pool)
+    const waiting = await transaction(database.pool, async (client) => {
+      for (const account of locked) await spend(client, of(account, '4'))
+      const asked: Promise<SpendResult>[] = []
+      for (const account of locked) {
+        asked.push(queue.spend(of(account, '1')))
+        await waitsForLock(database, asked.length)
+      }
+      assert.equal((await queue.spend(of(free, '1'))).balance, '9')
+      return asked
+    })
+    assert.deepEqual(await told(waiting), ['5', '5', '5'])
   })
 
   it('nor does who was taken into one batch with it', async () => {

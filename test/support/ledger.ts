@@ -108,13 +108,13 @@ export async function assertBooks(database: { owner: Pool }): Promise<void> {
   assert.deepEqual(await violations(database.owner), [])
 }
 
-/** Returns when a session of this database waits for a lock. */
-export async function waitsForLock({ owner }: { owner: Pool }): Promise<void> {
+/** Returns when a session of this database waits for a lock, or so many do. */
+export async function waitsForLock({ owner }: { owner: Pool }, sessions = 1): Promise<void> {
   for (const until = Date.now() + 10_000; Date.now() < until; ) {
     const { rowCount } = await owner.query(
       `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
     )
-    if (rowCount === 1) return
+    if (rowCount === sessions) return
   }
   throw new Error('nobody waits for the lock')
 }
