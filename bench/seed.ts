@@ -10,10 +10,14 @@ export const SETTINGS = {
   // a quarter of the memory, as Postgres' manual advises
   shared_buffers: `${Math.floor(totalmem() / 4 / 2 ** 20)}MB`,
   max_wal_size: '16GB',
+  min_wal_size: '12GB',
   checkpoint_timeout: '1h',
 }
 
 const LOTS = 10
+
+/** How much log a run may write before it needs a new file. */
+const LOG_MIB = 6_000
 
 /** The account with this number; the hot one is the first. */
 export const accountOf = (n: number): string => `acc_${n.toString(16).padStart(32, '0')}`
@@ -61,6 +65,11 @@ export async function seed(ownerUrl: string, postings: number, accounts: number,
       update wallet w set seq = ${LOTS + spends}, balance = ${LOTS} * 1e6 - ${spends}, touched_at = now(),
              next_lapse_at = (select min(expires_at) from lot where lot.account_id = w.account_id)`)
     await pool.query('vacuum analyze')
+    // A server that has run for a while writes its log into files that were there before. A new one is filled with zeros
+    // first, which takes 50 ms, and everybody waits.
+    await pool.query(
+      `select pg_logical_emit_message(false, 'bench', repeat('0', 1 << 20)) from generate_series(1, ${LOG_MIB})`,
+    )
     await pool.query('checkpoint')
   } finally {
     await pool.end()
