@@ -1,10 +1,11 @@
 /** The words that Stripe has for how a subscription stands. */
 
-const ENDED = new Set(['canceled', 'incomplete_expired'])
+/** Of subscriptions that Stripe will never bill again. */
+export const ENDED = ['canceled', 'incomplete_expired']
 
 /** Whether Stripe will never bill this subscription again. */
 export function hasEnded(status: string): boolean {
-  return ENDED.has(status)
+  return ENDED.includes(status)
 }
 
 const PAID_FOR = new Set(['active', 'trialing', 'past_due'])

@@ -1,7 +1,6 @@
 /** A second live subscription of an account in a plan group: granted, set aside, and settled by an approval. */
 import type { Client, Queryable } from './connect.ts'
-
-const LIVE = `not in ('canceled', 'incomplete_expired')`
+import { LIVE } from './subscription.ts'
 
 /** The live primary beside which a live subscription is a duplicate; undefined when it is none, or alone. */
 export async function primaryBeside(database: Queryable, subscription: string): Promise<string | undefined> {

@@ -3,6 +3,7 @@ import type { Instant } from '../domain/calendar.ts'
 import { decideRole, type Role, type RoleDecision, type Standing } from '../domain/role.ts'
 import type { Mirror, MirrorBefore, PendingChange } from '../domain/subscription-facts.ts'
 import type { Queryable } from './connect.ts'
+import { LIVE } from './subscription.ts'
 
 /**
  * Writes the mirror of a subscription. Call it with the account's wallet locked: of its live subscriptions of a plan group
@@ -88,7 +89,7 @@ async function standingOf(
     `select s.id, s.role, s.plan_group, s.status, s.plan, s.cancel_at, a.ended_at as kept_at
        from subscription s left join approval a on a.id = s.kept_by
       where s.id = $1
-         or (s.account_id = $2 and s.role <> 'fallback' and s.status not in ('canceled', 'incomplete_expired'))`,
+         or (s.account_id = $2 and s.role <> 'fallback' and s.status ${LIVE})`,
     [id, account],
   )
   return rows.map((row) => ({

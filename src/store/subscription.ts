@@ -2,10 +2,14 @@
  * Reads of subscriptions for the API: an order and the mirror of what Stripe made of it, as one thing; and free plans.
  * An order's id and Stripe's id both find it. The workflow's side is `mirror.ts`, a free plan's is `free.ts`.
  */
+import { ENDED } from '../domain/status.ts'
 import type { OwedPayment, PendingChange } from '../domain/subscription-facts.ts'
 import type { Position } from './account.ts'
 import type { Queryable } from './connect.ts'
 import type { Texts } from './schema.ts'
+
+/** Of a subscription's status, in SQL: Stripe may bill it again. */
+export const LIVE = `not in (${ENDED.map((status) => `'${status}'`).join(', ')})`
 
 /** A subscription from its order on. Holds a caller's metadata: for answers, never for logs. */
 export interface SubscriptionRow {
@@ -90,7 +94,7 @@ export async function liveSubscription(
   const { rows } = await database.query<{ id: string }>(
     `select coalesce(order_id, id) as id from subscription
       where account_id = $1 and plan_group = $2 and role <> 'fallback'
-        and status not in ('canceled', 'incomplete_expired')
+        and status ${LIVE}
       order by role = 'primary' desc, created_at, id limit 1`,
     [account, group],
   )
