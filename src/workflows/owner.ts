@@ -130,7 +130,13 @@ function isPassing(error: unknown): boolean {
   return false
 }
 
-/** Has a duty run now, beside its schedule. One that is running is not run twice. */
+/**
+ * Has a duty run now, beside its schedule. One that is running is not run twice.
+ * @throws when Temporal does not answer within two seconds
+ */
 export async function runDuty({ client, taskQueue }: Reach, duty: DutyInput['duty']): Promise<void> {
-  await client.schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger()
+  const { schedule, connection } = client
+  await connection.withDeadline(Date.now() + WAKE_TIMEOUT_MS, () =>
+    schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger(),
+  )
 }
