@@ -41,8 +41,8 @@ const QUIET_WITHIN_MS = 60_000
 const POLL_MS = 25
 /** Whoever was woken and has not answered for this long is woken again: the sweeper's work, sooner. */
 const WAKE_AGAIN_MS = 5_000
-/** How long Temporal may take to say who is at work. */
-const LOOK_WITHIN_MS = 10_000
+/** How long a call to Temporal may take; the SDK's own default is to wait for ever. */
+const CALL_WITHIN_MS = 10_000
 /** A duty that was running when it was asked for may have ended without seeing what is due. */
 const NOTIFY_AGAIN_MS = 500
 
@@ -100,7 +100,7 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
         else if (Date.now() - (before ?? 0) >= (before === undefined ? 0 : WAKE_AGAIN_MS)) {
           wokenAt.set(owner, Date.now())
           try {
-            if (owner === null) await runDuty(reach, 'sweep')
+            if (owner === null) await within(reach, () => runDuty(reach, 'sweep'))
             else await wakeOwner(reach, owner, { reason: due ? 'deadline' : 'sweep' })
           } catch (error) {
             // Temporal is slow: as if nobody had called
@@ -148,7 +148,7 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
         throw new Error('not quiet after a minute; notices are still being sent', { cause: failure })
       if (Date.now() - askedAt >= NOTIFY_AGAIN_MS) {
         askedAt = Date.now()
-        await runDuty(reach, 'notify').catch((error: unknown) => {
+        await within(reach, () => runDuty(reach, 'notify')).catch((error: unknown) => {
           failure = error
         })
       }
@@ -210,27 +210,24 @@ async function unquiet(pool: Pool): Promise<{ owner: string | null; due: boolean
  * Whether a subscription's workflow is in a pass. What it does after its commit is in no row yet: it lets a schedule go
  * in Stripe, which tells of it, and raises what a person must see.
  */
-async function isAtWork(pool: Pool, { client }: Reach): Promise<boolean> {
+async function isAtWork(pool: Pool, reach: Reach): Promise<boolean> {
   const { rows } = await pool.query<{ id: string }>(
     `select id from subscription where observed_at > business_now() - interval '1 minute' order by id`,
   )
-  const atWork = await client.connection
-    .withDeadline(Date.now() + LOOK_WITHIN_MS, () =>
-      Promise.all(
-        rows.map(async ({ id }) => {
-          try {
-            const { raw } = await client.workflow.getHandle(id).describe()
-            return (raw.pendingActivities ?? []).length > 0 || raw.pendingWorkflowTask != null
-          } catch (error) {
-            if (error instanceof WorkflowNotFoundError) return false
-            throw error
-          }
-        }),
-      ),
-    )
-    // who cannot be asked may be at work
-    .catch(() => [true])
-  return atWork.includes(true)
+  const asked = rows.map(async ({ id }) => {
+    try {
+      const { raw } = await within(reach, () => reach.client.workflow.getHandle(id).describe())
+      return (raw.pendingActivities ?? []).length > 0 || raw.pendingWorkflowTask != null
+    } catch (error) {
+      // who cannot be asked may be at work
+      return !(error instanceof WorkflowNotFoundError)
+    }
+  })
+  return (await Promise.all(asked)).includes(true)
+}
+
+async function within<T>({ client }: Reach, call: () => Promise<T>): Promise<T> {
+  return await client.connection.withDeadline(Date.now() + CALL_WITHIN_MS, call)
 }
 
 /** Whether a delivery was never tried, or is being tried now. */

@@ -130,13 +130,7 @@ function isPassing(error: unknown): boolean {
   return false
 }
 
-/**
- * Has a duty run now, beside its schedule. One that is running is not run twice.
- * @throws when Temporal does not answer within two seconds
- */
+/** Has a duty run now, beside its schedule. One that is running is not run twice. */
 export async function runDuty({ client, taskQueue }: Reach, duty: DutyInput['duty']): Promise<void> {
-  const { schedule, connection } = client
-  await connection.withDeadline(Date.now() + WAKE_TIMEOUT_MS, () =>
-    schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger(),
-  )
+  await client.schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger()
 }
