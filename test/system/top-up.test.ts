@@ -5,7 +5,7 @@ import { parseCredits } from '../../src/domain/credits.ts'
 import { spend } from '../../src/ledger/spend.ts'
 import { wakeOwner } from '../../src/workflows/owner.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
-import { balanceOf, eventually, settled, type Stack, startStack } from '../support/stack.ts'
+import { balanceOf, eventually, runOf, settled, type Stack, startStack } from '../support/stack.ts'
 import { startStripeProxy, type StripeProxy } from '../support/stripe-proxy.ts'
 
 const RETURN = 'https://example.com/credits'
@@ -161,7 +161,7 @@ describe('automatic top-up', function () {
     await enable(account)
     await settled(stack)
     await useUnseen(account, '9', 'unseen')
-    await stack.temporal.schedule.getHandle(`duty/sweep@${stack.config.taskQueue}`).trigger()
+    await runOf(stack, 'sweep')
     await eventually('it is bought', async () => (await balanceOf(stack, account)) === '11')
   })
 
