@@ -1,5 +1,5 @@
 /** How to reach the workflow that owns a thing, from outside: wake it, or have it carry out a command. */
-import { type Client, WithStartWorkflowOperation } from '@temporalio/client'
+import { type Client, ScheduleOverlapPolicy, WithStartWorkflowOperation } from '@temporalio/client'
 import type { Workflow } from '@temporalio/common'
 import type { Foresight } from '../domain/effect.ts'
 import { approvalOf, customerOf, isFree, orderOf, toppedUp, workflowId } from '../domain/id.ts'
@@ -130,7 +130,11 @@ function isPassing(error: unknown): boolean {
   return false
 }
 
-/** Has a duty run now, beside its schedule. One that is running is not run twice. */
+/**
+ * Has a duty run soon, beside its schedule: now, or when the run ends that is under way, for that one may have looked
+ * already. However often it is asked for meanwhile, one run follows; two are never under way at once.
+ */
 export async function runDuty({ client, taskQueue }: Reach, duty: DutyInput['duty']): Promise<void> {
-  await client.schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger()
+  // without a policy, a trigger begins a run beside the one that is under way, whatever the schedule's own policy is
+  await client.schedule.getHandle(workflowId.duty(duty, taskQueue)).trigger(ScheduleOverlapPolicy.BUFFER_ONE)
 }

@@ -2,8 +2,9 @@
 import { type Client, ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client'
 import { workflowId } from '../domain/id.ts'
 import { type DutyInput, WORKFLOW } from './message.ts'
+import { runDuty } from './owner.ts'
 
-/** Every duty: how often it runs. One that is still running is not started twice. */
+/** Every duty: how often it runs. When its time comes while it is still running, it is left out. */
 export const DUTIES: {
   duty: DutyInput['duty']
   every: '10 seconds' | '30 seconds' | '5 minutes' | '10 minutes' | '1 hour'
@@ -16,7 +17,10 @@ export const DUTIES: {
   { duty: 'clean', every: '1 hour' },
 ]
 
-/** Makes the schedules what `DUTIES` says, and runs each duty once now: a start finds what was lost while down. */
+/**
+ * Makes the schedules what `DUTIES` says, and has each duty run once: a start finds what was lost while down. One that
+ * is under way, perhaps on a worker that has died, is not joined by another: the next begins when it has ended.
+ */
 export async function ensureSchedules(client: Client, taskQueue: string): Promise<void> {
   for (const { duty, every } of DUTIES) {
     const scheduleId = workflowId.duty(duty, taskQueue)
@@ -38,6 +42,6 @@ export async function ensureSchedules(client: Client, taskQueue: string): Promis
       if (!(error instanceof ScheduleAlreadyRunning)) throw error
       await client.schedule.getHandle(scheduleId).update((before) => ({ ...schedule, state: before.state }))
     }
-    await client.schedule.getHandle(scheduleId).trigger()
+    await runDuty({ client, taskQueue }, duty)
   }
 }

@@ -104,6 +104,8 @@ describe('an approval', function () {
 
   it('ends by itself at its deadline, also when only the database knew of it', async () => {
     const { account } = await askFor('4')
+    // nobody adopts before it is looked for
+    await stack.stopWorker()
     const orphan = await transaction(stack.database.pool, (client) =>
       requestApproval(client, {
         kind: 'adjustment',
@@ -116,7 +118,6 @@ describe('an approval', function () {
     )
     await assert.rejects(describeRun(orphan.id), /not found/)
     // what a start of a worker does
-    await stack.stopWorker()
     await stack.startWorker()
     await eventually('it was adopted', async () => {
       const run = await describeRun(orphan.id).catch(() => undefined)

@@ -3,7 +3,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
-import { balanceOf, eventually, openCheckout, type Stack, startStack, subscribe } from '../support/stack.ts'
+import {
+  atRest,
+  balanceOf,
+  openCheckout,
+  runOf,
+  type Stack,
+  startStack,
+  subscribe,
+} from '../support/stack.ts'
 
 // oxlint-disable-next-line typescript/no-explicit-any -- a catalogue file, in any shape
 type File = any
@@ -107,16 +115,12 @@ describe('subscribers keep the version they bought', function () {
           `select subject from alert where kind = 'catalog_drift' and resolved_at is null`,
         )
       ).rows.map(({ subject }) => subject)
-    const runUntil = (what: string, holds: () => Promise<boolean>) =>
-      eventually(what, async () => {
-        if (await holds()) return true
-        // a run that is asked for during another is left out
-        if ((await schedule.describe()).info.runningActions.length === 0) await schedule.trigger()
-        return false
-      })
+    await atRest(stack, 'drift')
     await stack.stripe.prices.update(price.id, { active: false })
-    await runUntil('the alert', async () => (await open()).includes('tier_6_50.month.v3'))
+    await runOf(stack, 'drift')
+    assert.deepEqual(await open(), ['tier_6_50.month.v3'])
     await stack.stripe.prices.update(price.id, { active: true })
-    await runUntil('its end', async () => (await open()).length === 0)
+    await runOf(stack, 'drift')
+    assert.deepEqual(await open(), [])
   })
 })

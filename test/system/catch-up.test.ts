@@ -1,17 +1,15 @@
 import assert from 'node:assert/strict'
-import { setTimeout as pause } from 'node:timers/promises'
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import type { DutyInput } from '../../src/workflows/message.ts'
-import { runDuty } from '../../src/workflows/owner.ts'
-import { workflowId } from '../../src/domain/id.ts'
 import { transaction } from '../../src/store/connect.ts'
 import { createEventGateway } from '../../src/stripe/event-list.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import {
+  atRest,
   balanceOf,
   eventually,
   openCheckout,
+  runOf,
   settled,
   type Stack,
   startStack,
@@ -27,7 +25,7 @@ describe('what no webhook told', function () {
   before(async () => {
     stack = await startStack()
     // who is woken when, the tests say
-    await stack.temporal.schedule.getHandle(workflowId.duty('sweep', stack.config.taskQueue)).pause()
+    for (const duty of ['sweep', 'adopt'] as const) await atRest(stack, duty)
   })
   after(() => stack?.stop())
   beforeEach(() => stack.control('webhooks', { drop: false, old_version: false }))
@@ -39,25 +37,6 @@ describe('what no webhook told', function () {
         account,
       ])
     ).rowCount
-
-  /** Has a duty run, and answers the result of a run that began after it was asked for and fits. */
-  async function ran(
-    duty: DutyInput['duty'],
-    fits: (result: Record<string, number>) => boolean = () => true,
-  ) {
-    const { pool } = stack.database
-    const { rows } = await pool.query<{ id: string }>('select coalesce(max(id), 0) as id from duty_run')
-    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
-    return await eventually(`a run of ${duty}`, async () => {
-      await runDuty(reach, duty)
-      await pause(50)
-      const runs = await pool.query<{ result: Record<string, number> }>(
-        'select result from duty_run where duty = $1 and id > $2 and finished_at is not null order by id',
-        [duty, rows[0]?.id],
-      )
-      return runs.rows.map(({ result }) => result).find(fits)
-    })
-  }
 
   const perennial = (...args: string[]) =>
     new Promise<{ code: unknown; out: string; err: string }>((resolve) => {
@@ -91,11 +70,12 @@ describe('what no webhook told', function () {
     const { customer } = await stack.stripe.checkout.sessions.retrieve(fresh.session)
     const late = await eventsOf(stack, customer as string)
     const [found] = await Promise.all([
-      ran('catch_up', ({ missing = 0 }) => missing > 0),
+      runOf(stack, 'catch_up'),
       ...late.map((event) => deliver(stack, event)),
     ])
     assert.equal(found['whole'], 1)
-    await ran('sweep', ({ events = 0 }) => events > 0)
+    assert.ok((found['missing'] ?? 0) > 0)
+    assert.ok(((await runOf(stack, 'sweep'))['events'] ?? 0) > 0)
     await eventually('the renewal and the new order', async () => {
       return (await grants(old.account)) === 2 && (await grants(fresh.account)) === 1
     })
@@ -106,7 +86,7 @@ describe('what no webhook told', function () {
       return (rowCount ?? 0) > 0
     })
     await settled(stack)
-    assert.equal((await ran('catch_up'))['missing'], 0)
+    assert.equal((await runOf(stack, 'catch_up'))['missing'], 0)
     assert.deepEqual(
       [await balanceOf(stack, old.account), await balanceOf(stack, fresh.account)],
       ['20', '20'],
@@ -174,11 +154,8 @@ describe('what no webhook told', function () {
           .includes('"sweep"')
       }).length
     }
-    // one that was asked for before, and takes a part of them
-    await eventually('no sweep is under way', async () => {
-      const schedule = stack.temporal.schedule.getHandle(workflowId.duty('sweep', stack.config.taskQueue))
-      return (await schedule.describe()).info.runningActions.length === 0
-    })
+    // the clock may have asked for one, which would take a part of them
+    await atRest(stack, 'sweep')
     const before = await swept()
     const insert = () =>
       stack.database.owner.query(
@@ -193,9 +170,9 @@ describe('what no webhook told', function () {
     const run = await transaction(stack.database.owner, async (client) => {
       await client.query('select 1 from wallet where account_id = $1 for update', [account])
       await insert()
-      return await ran('sweep', ({ events = 0 }) => events >= 450)
+      return await runOf(stack, 'sweep')
     })
-    assert.equal(run['unwoken'], 1)
+    assert.deepEqual([run['events'], run['unwoken']], [450, 1])
     assert.equal((await swept()) - before, 1)
     await eventually('its events are settled', async () => {
       const { rows } = await stack.database.pool.query<{ left: number }>(
