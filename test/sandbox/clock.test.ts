@@ -53,7 +53,7 @@ describe('the sandbox’s clock waits', function () {
 
   it('for what a pass does in Stripe after its commit, and for all that comes of it', async () => {
     const { order, subscription } = await subscribe(stack, 'tier_6_50')
-    const { status } = await stack.call('POST', `/v1/subscriptions/${order}/change`, { plan: 'tier_2_20' })
+    const { status } = await stack.ask('POST', `/v1/subscriptions/${order}/change`, { plan: 'tier_2_20' })
     assert.equal(status, 200)
     const { schedule, items } = await stack.stripe.subscriptions.retrieve(subscription)
     assert.notEqual(schedule, null)

@@ -54,6 +54,13 @@ export interface Stack {
     key?: string,
     at?: string,
   ): Promise<Answer<T>>
+  /** As `call`, and while the answer is 202, once more under the same key: workers may have much to do. */
+  ask<T = Record<string, unknown>>(
+    method: string,
+    path: string,
+    body?: unknown,
+    key?: string,
+  ): Promise<Answer<T>>
   control<T = Record<string, unknown>>(path: string, body?: unknown): Promise<T>
   startWorker(): Promise<void>
   stopWorker(): Promise<void>
@@ -188,6 +195,18 @@ export async function startStack(
       await assertConforms({ method, url: path, status, headers: Object.fromEntries(headers), text })
       return { status, headers, body: JSON.parse(text) }
     },
+    async ask<T>(method: string, path: string, body?: unknown, key: string = randomUUID()) {
+      const first = await stack.call<T>(method, path, body, key)
+      if (first.status !== 202) return first
+      const { headers } = first
+      if (method === 'DELETE') return await answerOf(stack, path, headers)
+      const again = async () => {
+        const answer = await stack.call<T>(method, path, body, key)
+        return answer.status !== 202 && answer
+      }
+      // with the headers of the first: to ask again is no repetition of the caller's
+      return { ...(await eventually(`the answer of ${path}`, again, 60_000)), headers }
+    },
     async control(path, body) {
       const answer = await fetch(`${sandbox.url}/_sandbox/${path}`, {
         method: body === undefined ? 'GET' : 'POST',
@@ -244,6 +263,19 @@ export async function startStack(
   }
 }
 
+/** What a DELETE that was answered 202 comes to. It has no key: asked for again when it is done, it finds nothing there. */
+async function answerOf<T>(stack: Stack, path: string, headers: Headers): Promise<Answer<T>> {
+  const ended = async () => {
+    const { body } = await stack.call('GET', headers.get('location') ?? '')
+    return body['state'] !== 'pending' && body
+  }
+  const command = await eventually(`what became of DELETE ${path}`, ended, 60_000)
+  const { status_code: status, state, result } = command
+  const ofThat = path.slice(0, path.lastIndexOf('/'))
+  const body = state === 'done' ? (await stack.call<T>('GET', ofThat)).body : (result as T)
+  return { status: Number(status), headers, body }
+}
+
 /** Waits for a fact, not for a time: asks until the answer is there. */
 export async function eventually<T>(
   what: string,
@@ -272,7 +304,7 @@ export async function openCheckout(
   interval = 'month',
 ): Promise<Subscriber> {
   const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
-  const order = await stack.call<{ id: string; checkout: { id: string } }>('POST', '/v1/subscriptions', {
+  const order = await stack.ask<{ id: string; checkout: { id: string } }>('POST', '/v1/subscriptions', {
     account,
     plan,
     interval,

@@ -129,7 +129,7 @@ describe('a second live subscription of a plan group', function () {
       )
     ).rows.map(({ grant }) => grant)
   const order = (account: string) =>
-    stack.call('POST', '/v1/subscriptions', {
+    stack.ask('POST', '/v1/subscriptions', {
       account,
       plan: 'tier_2_20',
       success_url: 'https://example.com/ok',
@@ -208,7 +208,7 @@ describe('a second live subscription of a plan group', function () {
       assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
 
       for (const query of ['', '?dry_run=true']) {
-        const resumed = await stack.call<{ code?: string; refusal?: { code: string } }>(
+        const resumed = await stack.ask<{ code?: string; refusal?: { code: string } }>(
           'POST',
           `/v1/subscriptions/${second}/resume${query}`,
           {},
@@ -257,7 +257,7 @@ describe('a second live subscription of a plan group', function () {
         [third.status, third.body['code'], third.body['subscription']],
         [409, 'subscription_exists', second],
       )
-      const changed = await stack.call('POST', `/v1/subscriptions/${second}/change`, { plan: 'tier_6_50' })
+      const changed = await stack.ask('POST', `/v1/subscriptions/${second}/change`, { plan: 'tier_6_50' })
       assert.equal(changed.status, 200, JSON.stringify(changed.body))
       const { status, body } = await decide(approval, 'approve')
       assert.deepEqual([status, body['code']], [409, 'approval_stale'])
