@@ -15,6 +15,7 @@ import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe
 import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import { API_VERSION, stripeClient } from '../../src/stripe/gateway.ts'
 import { type DutyInput, WORKFLOW } from '../../src/workflows/message.ts'
+import { wakeOwner } from '../../src/workflows/owner.ts'
 import { DUTIES } from '../../src/workflows/schedule.ts'
 import { type Balancer, startBalancer } from './balancer.ts'
 import { assertConforms } from './contract.ts'
@@ -261,6 +262,17 @@ export async function startStack(
     await stack.stop()
     throw error
   }
+}
+
+/** Wakes an owner, if need be more than once: one call gives Temporal two seconds. */
+export async function wake({ temporal: client, config }: Stack, owner: string): Promise<void> {
+  const { taskQueue } = config
+  const woken = () =>
+    wakeOwner({ client, taskQueue }, owner, { reason: 'test' }).then(
+      () => true,
+      () => false,
+    )
+  await eventually(`${owner} is woken`, woken)
 }
 
 /** What a DELETE that was answered 202 comes to. It has no key: asked for again when it is done, it finds nothing there. */

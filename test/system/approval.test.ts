@@ -7,11 +7,10 @@ import { approvalKey, workflowId } from '../../src/domain/id.ts'
 import { createApiKey } from '../../src/store/api-key.ts'
 import { requestApproval } from '../../src/store/approval.ts'
 import { transaction } from '../../src/store/connect.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
 import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
 import { startRole } from '../support/process.ts'
-import { balanceOf, eventually, type Stack, startStack } from '../support/stack.ts'
+import { balanceOf, eventually, type Stack, startStack, wake } from '../support/stack.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../bin/perennial.mjs', import.meta.url))
 
@@ -95,9 +94,7 @@ describe('an approval', function () {
     assert.equal((await stack.call('POST', `/v1/approvals/${id}/approve`, {})).status, 403)
     assert.equal((await decide(id, 'approve')).body['state'], 'executed')
     const { runId } = await closed(id)
-    await wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, workflowId.approval(id), {
-      reason: 'test',
-    })
+    await wake(stack, workflowId.approval(id))
     await eventually('another run has ended', async () => (await closed(id)).runId !== runId)
     assert.equal(await corrections(account), 1)
   })

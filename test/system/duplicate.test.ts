@@ -10,7 +10,6 @@ import { insertCommand } from '../../src/store/command.ts'
 import { transaction } from '../../src/store/connect.ts'
 import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway } from '../../src/stripe/gateway.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 import { assertBooks } from '../support/ledger.ts'
 import {
   balanceOf,
@@ -20,6 +19,7 @@ import {
   type Stack,
   startStack,
   subscribe,
+  wake,
 } from '../support/stack.ts'
 
 /** An account that pays twice for plans of one group. */
@@ -203,7 +203,7 @@ describe('a second live subscription of a plan group', function () {
       assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
       assert.equal(await balanceOf(stack, account), '40')
       // a look at it again changes nothing of that
-      await wakeOwner(reach(), second, { reason: 'test' })
+      await wake(stack, second)
       await settled(stack)
       assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
 

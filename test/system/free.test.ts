@@ -9,10 +9,10 @@ import {
   settled,
   type Stack,
   startStack,
+  wake,
 } from '../support/stack.ts'
 import { temporalServer } from '../support/temporal.ts'
 import { fastForward } from '../support/time-skipping.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 
 interface Free {
   id: string
@@ -318,9 +318,7 @@ describe('law 5 for a free plan: what is lost', function () {
       (await handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata')).currentDetails ?? ''
     assert.match(await details(), /granted 2 credits \(free_period, free:default:0\)/)
     await buy(stack, account)
-    await wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, free.id, {
-      reason: 'test',
-    })
+    await wake(stack, free.id)
     await eventually('it says why it grants nothing', async () => /while a paid/.test(await details()))
   })
 })
