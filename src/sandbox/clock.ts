@@ -207,12 +207,13 @@ async function unquiet(pool: Pool): Promise<{ owner: string | null; due: boolean
 }
 
 /**
- * Whether a subscription's workflow is in a pass. What it does after its commit is in no row yet: it lets a schedule go
- * in Stripe, which tells of it, and raises what a person must see.
+ * Whether a workflow is in a pass. What a subscription's does after its commit is in no row yet: it lets a schedule go in
+ * Stripe, which tells of it, and raises what a person must see. Nor is the pass that follows a command.
  */
 async function isAtWork(pool: Pool, reach: Reach): Promise<boolean> {
   const { rows } = await pool.query<{ id: string }>(
-    `select id from subscription where observed_at > business_now() - interval '1 minute' order by id`,
+    `select id from subscription where observed_at > business_now() - interval '1 minute'
+      union select owner from command where finished_at > clock_timestamp() - interval '1 minute' and owner is not null`,
   )
   const asked = rows.map(async ({ id }) => {
     try {

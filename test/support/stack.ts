@@ -55,7 +55,7 @@ export interface Stack {
     key?: string,
     at?: string,
   ): Promise<Answer<T>>
-  /** As `call`, and while the answer is 202, once more under the same key: workers may have much to do. */
+  /** As `call`, and where workers have so much to do that the answer is 202, once more when there is another. */
   ask<T = Record<string, unknown>>(
     method: string,
     path: string,
@@ -200,13 +200,15 @@ export async function startStack(
       const first = await stack.call<T>(method, path, body, key)
       if (first.status !== 202) return first
       const { headers } = first
-      if (method === 'DELETE') return await answerOf(stack, path, headers)
-      const again = async () => {
-        const answer = await stack.call<T>(method, path, body, key)
-        return answer.status !== 202 && answer
-      }
-      // with the headers of the first: to ask again is no repetition of the caller's
-      return { ...(await eventually(`the answer of ${path}`, again, 60_000)), headers }
+      const command = await endOf(stack, headers.get('location') ?? '')
+      // what is answered in time is answered after the pass that follows a command
+      await settled(stack)
+      // with the headers of the first, as to ask again is no repetition of the caller's
+      if (method !== 'DELETE') return { ...(await stack.call<T>(method, path, body, key)), headers }
+      // which has no key, and when it is done there is nothing left to ask for
+      const { state, status_code: status, result } = command
+      const found = await stack.call<T>('GET', path.slice(0, path.lastIndexOf('/')))
+      return { status: Number(status), headers, body: state === 'done' ? found.body : (result as T) }
     },
     async control(path, body) {
       const answer = await fetch(`${sandbox.url}/_sandbox/${path}`, {
@@ -275,17 +277,13 @@ export async function wake({ temporal: client, config }: Stack, owner: string): 
   await eventually(`${owner} is woken`, woken)
 }
 
-/** What a DELETE that was answered 202 comes to. It has no key: asked for again when it is done, it finds nothing there. */
-async function answerOf<T>(stack: Stack, path: string, headers: Headers): Promise<Answer<T>> {
+/** A command that was answered 202, when it is not pending any more. */
+async function endOf(stack: Stack, path: string): Promise<Record<string, unknown>> {
   const ended = async () => {
-    const { body } = await stack.call('GET', headers.get('location') ?? '')
+    const { body } = await stack.call('GET', path)
     return body['state'] !== 'pending' && body
   }
-  const command = await eventually(`what became of DELETE ${path}`, ended, 60_000)
-  const { status_code: status, state, result } = command
-  const ofThat = path.slice(0, path.lastIndexOf('/'))
-  const body = state === 'done' ? (await stack.call<T>('GET', ofThat)).body : (result as T)
-  return { status: Number(status), headers, body }
+  return await eventually(`the end of ${path}`, ended, 60_000)
 }
 
 /** Waits for a fact, not for a time: asks until the answer is there. */

@@ -87,7 +87,7 @@ describe('changes of plan', function () {
     assert.equal(yearly['interval'], 'year')
     await settled(stack)
     const [, first = ''] = await grants(account)
-    assert.match(first, /^(9|10)\.\d+ entitlement_due$/)
+    assert.match(first, /^(9|10)(\.\d+)? entitlement_due$/)
     await later(40 * DAY_MS)
     ok(await change(subscription, { plan: 'tier_6_50' }))
     await settled(stack)
@@ -274,7 +274,7 @@ describe('changes of plan', function () {
   it('in Stripe’s own page, opened by a command: what is done there is seen, and what is given up there', async () => {
     const { account, subscription } = await subscribe(stack)
     const body = { account, return_url: 'https://example.com/billing' }
-    const opened = await stack.call('POST', '/v1/portal_sessions', body, 'portal-1')
+    const opened = await stack.ask('POST', '/v1/portal_sessions', body, 'portal-1')
     assert.equal(opened.status, 201, JSON.stringify(opened.body))
     const session = /bps_[A-Za-z0-9]+/.exec(String(opened.body['url']))?.[0]
     assert.ok(session, String(opened.body['url']))
@@ -294,7 +294,7 @@ describe('changes of plan', function () {
       'subscription_cancelling',
     ])
     const nobody = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
-    const refused = await stack.call('POST', '/v1/portal_sessions', { ...body, account: nobody })
+    const refused = await stack.ask('POST', '/v1/portal_sessions', { ...body, account: nobody })
     assert.equal(refused.body['code'], 'customer_not_found')
   })
 

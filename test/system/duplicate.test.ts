@@ -218,7 +218,7 @@ describe('a second live subscription of a plan group', function () {
       }
       assert.equal(await isEnding(second), true)
       const portal = { account, return_url: 'https://example.com/billing' }
-      const { url } = (await stack.call('POST', '/v1/portal_sessions', portal)).body
+      const { url } = (await stack.ask('POST', '/v1/portal_sessions', portal)).body
       const session = /bps_[A-Za-z0-9]+/.exec(String(url))?.[0] ?? ''
       await stack.control(`portal/${session}/resume`, { subscription: second })
       await settled(stack)

@@ -104,7 +104,7 @@ describe('changes at the end of a period', function () {
       // the schedule has done what it was made for, and Stripe's page changes plans again
       assert.equal(renewed.schedule, null)
       const page = { account, return_url: 'https://example.com/billing' }
-      const { url } = (await stack.call('POST', '/v1/portal_sessions', page)).body
+      const { url } = (await stack.ask('POST', '/v1/portal_sessions', page)).body
       const session = /bps_[A-Za-z0-9]+/.exec(String(url))?.[0]
       await stack.control(`portal/${session}/change`, { subscription, quantity: 2 })
     })
