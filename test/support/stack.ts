@@ -197,18 +197,9 @@ export async function startStack(
       return { status, headers, body: JSON.parse(text) }
     },
     async ask<T>(method: string, path: string, body?: unknown, key: string = randomUUID()) {
-      const first = await stack.call<T>(method, path, body, key)
-      if (first.status !== 202) return first
-      const { headers } = first
-      const command = await endOf(stack, headers.get('location') ?? '')
-      // what is answered in time is answered after the pass that follows a command
-      await settled(stack)
-      // with the headers of the first, as to ask again is no repetition of the caller's
-      if (method !== 'DELETE') return { ...(await stack.call<T>(method, path, body, key)), headers }
-      // which has no key, and when it is done there is nothing left to ask for
-      const { state, status_code: status, result } = command
-      const found = await stack.call<T>('GET', path.slice(0, path.lastIndexOf('/')))
-      return { status: Number(status), headers, body: state === 'done' ? found.body : (result as T) }
+      // a DELETE has no key, and when it is done there is nothing left to ask for
+      const view = method === 'DELETE' ? path.slice(0, path.lastIndexOf('/')) : undefined
+      return await answered(stack, () => stack.call<T>(method, path, body, key), view)
     },
     async control(path, body) {
       const answer = await fetch(`${sandbox.url}/_sandbox/${path}`, {
@@ -277,13 +268,30 @@ export async function wake({ temporal: client, config }: Stack, owner: string): 
   await eventually(`${owner} is woken`, woken)
 }
 
-/** A command that was answered 202, when it is not pending any more. */
-async function endOf(stack: Stack, path: string): Promise<Record<string, unknown>> {
+/**
+ * Asks, and where the answer is 202, once more when its command has ended: the workers may have much to do.
+ * @param view where what it has made is read instead
+ */
+export async function answered<T>(
+  stack: Stack,
+  ask: () => Promise<Answer<T>>,
+  view?: string,
+): Promise<Answer<T>> {
+  const first = await ask()
+  if (first.status !== 202) return first
+  const { headers } = first
+  const location = headers.get('location') ?? ''
   const ended = async () => {
-    const { body } = await stack.call('GET', path)
+    const { body } = await stack.call('GET', location)
     return body['state'] !== 'pending' && body
   }
-  return await eventually(`the end of ${path}`, ended, 60_000)
+  const { state, status_code: status, result } = await eventually(`the end of ${location}`, ended, 60_000)
+  // what is answered in time is answered after the pass that follows a command
+  await settled(stack)
+  // with the headers of the first: this is no repetition of the caller's
+  if (view === undefined) return { ...(await ask()), headers }
+  const body = state === 'done' ? (await stack.call<T>('GET', view)).body : (result as T)
+  return { status: Number(status), headers, body }
 }
 
 /** Waits for a fact, not for a time: asks until the answer is there. */

@@ -12,6 +12,7 @@ import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway } from '../../src/stripe/gateway.ts'
 import { assertBooks } from '../support/ledger.ts'
 import {
+  answered,
   balanceOf,
   eventually,
   openCheckout,
@@ -52,19 +53,22 @@ describe('a second live subscription of a plan group', function () {
   })
   afterEach(() => assertBooks(stack.database))
 
-  const decide = (id: string, verdict: 'approve' | 'reject', query = '') =>
-    fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}${query}`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${key}`,
-        'content-type': 'application/json',
-        'idempotency-key': randomUUID(),
-      },
-      body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
-    }).then(async (answer) => ({
-      status: answer.status,
-      body: (await answer.json()) as Record<string, unknown>,
-    }))
+  const decide = (id: string, verdict: 'approve' | 'reject', query = '') => {
+    const idempotencyKey = randomUUID()
+    return answered(stack, async () => {
+      const answer = await fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}${query}`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${key}`,
+          'content-type': 'application/json',
+          'idempotency-key': idempotencyKey,
+        },
+        body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
+      })
+      const { status, headers } = answer
+      return { status, headers, body: (await answer.json()) as Record<string, unknown> }
+    })
+  }
   const approvals = async (account: string) => {
     const list = `/v1/approvals?account=${account}&kind=duplicate_subscription`
     // newest first
