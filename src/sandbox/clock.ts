@@ -3,7 +3,7 @@
  * deadline: it moves Stripe, delivers webhooks, wakes the workflows that are due, and waits until all is quiet.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { Client, Connection } from '@temporalio/client'
+import { Client, Connection, WorkflowNotFoundError } from '@temporalio/client'
 import { connect, type Pool } from '../store/connect.ts'
 import { type Reach, runDuty, wakeOwner } from '../workflows/owner.ts'
 
@@ -13,6 +13,8 @@ export interface MovedStripe {
   advanceTo(ms: number): void
   deliverDue(): Promise<number>
   webhooksInFlight(): number
+  /** how many deliveries were begun so far, each try of one */
+  webhooksBegun(): number
 }
 
 export interface Attached {
@@ -39,6 +41,8 @@ const QUIET_WITHIN_MS = 60_000
 const POLL_MS = 25
 /** Whoever was woken and has not answered for this long is woken again: the sweeper's work, sooner. */
 const WAKE_AGAIN_MS = 5_000
+/** How long a call to Temporal may take; the SDK's own default is to wait for ever. */
+const CALL_WITHIN_MS = 10_000
 /** A duty that was running when it was asked for may have ended without seeing what is due. */
 const NOTIFY_AGAIN_MS = 500
 
@@ -65,20 +69,27 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
     await quiet(parts.stripe, parts.reach)
   }
 
-  /** Wakes whoever is due, until nobody is and every webhook has been settled. */
+  /** Wakes whoever is due, until nobody is, every webhook has been settled and no pass goes on. */
   async function quiet(stripe: MovedStripe, reach: Reach): Promise<void> {
     const until = Date.now() + QUIET_WITHIN_MS
+    const isDue = () => (stripe.nextDeadline() ?? Number.POSITIVE_INFINITY) <= now()
+    const isIdle = () => !isDue() && stripe.webhooksInFlight() === 0
     let wokenAt = new Map<string | null, number>()
+    let failure: unknown
     while (!stopping.signal.aborted) {
+      // what was told while the rows were read is in none of them, and need not be in flight any more
+      const begun = stripe.webhooksBegun()
+      const wasIdle = isIdle()
       const owners = await unquiet(pool)
-      const stripeDue = (stripe.nextDeadline() ?? Number.POSITIVE_INFINITY) <= now()
-      if (owners.length === 0 && !stripeDue && stripe.webhooksInFlight() === 0) return
+      const isQuiet = wasIdle && owners.length === 0 && !(await isAtWork(pool, reach))
+      if (isQuiet && isIdle() && stripe.webhooksBegun() === begun) return
       if (Date.now() > until) {
         throw new Error(
-          `not quiet after a minute; waiting for ${owners.map(({ owner }) => owner ?? 'events to be read').join(', ') || 'Stripe'}`,
+          `not quiet after a minute; waiting for ${owners.map(({ owner }) => owner ?? 'events to be read').join(', ') || (isIdle() ? 'a pass' : 'Stripe')}`,
+          { cause: failure },
         )
       }
-      if (stripeDue) {
+      if (isDue()) {
         stripe.advanceTo(now())
         await stripe.deliverDue()
       }
@@ -88,8 +99,14 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
         if (before === undefined && wait > 0) wokenAt.set(owner, Date.now())
         else if (Date.now() - (before ?? 0) >= (before === undefined ? 0 : WAKE_AGAIN_MS)) {
           wokenAt.set(owner, Date.now())
-          if (owner === null) await runDuty(reach, 'sweep')
-          else await wakeOwner(reach, owner, { reason: due ? 'deadline' : 'sweep' })
+          try {
+            if (owner === null) await within(reach, () => runDuty(reach, 'sweep'))
+            else await wakeOwner(reach, owner, { reason: due ? 'deadline' : 'sweep' })
+          } catch (error) {
+            // Temporal is slow: as if nobody had called
+            failure = error
+            wokenAt.delete(owner)
+          }
         }
       }
       // forget whoever is quiet again, so that its next deadline wakes it at once
@@ -125,11 +142,15 @@ export async function openSandboxClock({ databaseUrl }: { databaseUrl: string })
   /** Has the notices sent that nobody has tried to send yet. What failed once waits on machine time: no clock moves it. */
   async function told(reach: Reach): Promise<void> {
     const until = Date.now() + QUIET_WITHIN_MS
+    let failure: unknown
     for (let askedAt = 0; !stopping.signal.aborted && (await hasUntold(pool)); ) {
-      if (Date.now() > until) throw new Error('not quiet after a minute; notices are still being sent')
+      if (Date.now() > until)
+        throw new Error('not quiet after a minute; notices are still being sent', { cause: failure })
       if (Date.now() - askedAt >= NOTIFY_AGAIN_MS) {
         askedAt = Date.now()
-        await runDuty(reach, 'notify')
+        await within(reach, () => runDuty(reach, 'notify')).catch((error: unknown) => {
+          failure = error
+        })
       }
       await pause(POLL_MS)
     }
@@ -183,6 +204,31 @@ async function unquiet(pool: Pool): Promise<{ owner: string | null; due: boolean
      ) waiting group by owner order by owner`,
   )
   return rows
+}
+
+/**
+ * Whether a workflow is in a pass. What a subscription's does after its commit is in no row yet: it lets a schedule go in
+ * Stripe, which tells of it, and raises what a person must see. Nor is the pass that follows a command.
+ */
+async function isAtWork(pool: Pool, reach: Reach): Promise<boolean> {
+  const { rows } = await pool.query<{ id: string }>(
+    `select id from subscription where observed_at > business_now() - interval '1 minute'
+      union select owner from command where finished_at > clock_timestamp() - interval '1 minute' and owner is not null`,
+  )
+  const asked = rows.map(async ({ id }) => {
+    try {
+      const { raw } = await within(reach, () => reach.client.workflow.getHandle(id).describe())
+      return (raw.pendingActivities ?? []).length > 0 || raw.pendingWorkflowTask != null
+    } catch (error) {
+      // who cannot be asked may be at work
+      return !(error instanceof WorkflowNotFoundError)
+    }
+  })
+  return (await Promise.all(asked)).includes(true)
+}
+
+async function within<T>({ client }: Reach, call: () => Promise<T>): Promise<T> {
+  return await client.connection.withDeadline(Date.now() + CALL_WITHIN_MS, call)
 }
 
 /** Whether a delivery was never tried, or is being tried now. */

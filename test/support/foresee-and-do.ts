@@ -48,7 +48,7 @@ async function whileFrozen({ stack, proxy }: Scene, method: string, asked: Asked
   assert.deepEqual(changesSince(proxy, marker), [])
 
   const standing = await seqOf(database, account)
-  const made: Answer<Record<string, string | null>> = await stack.call(method, path, body, key)
+  const made: Answer<Record<string, string | null>> = await stack.ask(method, path, body, key)
   assert.equal(made.headers.get('idempotent-replayed'), null)
   await settled(stack)
   const { outcome, refusal, effects, balance } = preview.body

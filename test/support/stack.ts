@@ -15,6 +15,7 @@ import { startStripeSandbox, type StripeSandbox } from '../../src/sandbox/stripe
 import { ensureApiKey, makeApiKey, SCOPES } from '../../src/store/api-key.ts'
 import { API_VERSION, stripeClient } from '../../src/stripe/gateway.ts'
 import { type DutyInput, WORKFLOW } from '../../src/workflows/message.ts'
+import { wakeOwner } from '../../src/workflows/owner.ts'
 import { DUTIES } from '../../src/workflows/schedule.ts'
 import { type Balancer, startBalancer } from './balancer.ts'
 import { assertConforms } from './contract.ts'
@@ -53,6 +54,13 @@ export interface Stack {
     body?: unknown,
     key?: string,
     at?: string,
+  ): Promise<Answer<T>>
+  /** As `call`, and where workers have so much to do that the answer is 202, once more when there is another. */
+  ask<T = Record<string, unknown>>(
+    method: string,
+    path: string,
+    body?: unknown,
+    key?: string,
   ): Promise<Answer<T>>
   control<T = Record<string, unknown>>(path: string, body?: unknown): Promise<T>
   startWorker(): Promise<void>
@@ -188,6 +196,11 @@ export async function startStack(
       await assertConforms({ method, url: path, status, headers: Object.fromEntries(headers), text })
       return { status, headers, body: JSON.parse(text) }
     },
+    async ask<T>(method: string, path: string, body?: unknown, key: string = randomUUID()) {
+      // a DELETE has no key, and when it is done there is nothing left to ask for
+      const view = method === 'DELETE' ? path.slice(0, path.lastIndexOf('/')) : undefined
+      return await answered(stack, () => stack.call<T>(method, path, body, key), view)
+    },
     async control(path, body) {
       const answer = await fetch(`${sandbox.url}/_sandbox/${path}`, {
         method: body === undefined ? 'GET' : 'POST',
@@ -244,6 +257,43 @@ export async function startStack(
   }
 }
 
+/** Wakes an owner, if need be more than once: one call gives Temporal two seconds. */
+export async function wake({ temporal: client, config }: Stack, owner: string): Promise<void> {
+  const { taskQueue } = config
+  const woken = () =>
+    wakeOwner({ client, taskQueue }, owner, { reason: 'test' }).then(
+      () => true,
+      () => false,
+    )
+  await eventually(`${owner} is woken`, woken)
+}
+
+/**
+ * Asks, and where the answer is 202, once more when its command has ended: the workers may have much to do.
+ * @param view where what it has made is read instead
+ */
+export async function answered<T>(
+  stack: Stack,
+  ask: () => Promise<Answer<T>>,
+  view?: string,
+): Promise<Answer<T>> {
+  const first = await ask()
+  if (first.status !== 202) return first
+  const { headers } = first
+  const location = headers.get('location') ?? ''
+  const ended = async () => {
+    const { body } = await stack.call('GET', location)
+    return body['state'] !== 'pending' && body
+  }
+  const { state, status_code: status, result } = await eventually(`the end of ${location}`, ended, 60_000)
+  // what is answered in time is answered after the pass that follows a command
+  await settled(stack)
+  // with the headers of the first: this is no repetition of the caller's
+  if (view === undefined) return { ...(await ask()), headers }
+  const body = state === 'done' ? (await stack.call<T>('GET', view)).body : (result as T)
+  return { status: Number(status), headers, body }
+}
+
 /** Waits for a fact, not for a time: asks until the answer is there. */
 export async function eventually<T>(
   what: string,
@@ -272,7 +322,7 @@ export async function openCheckout(
   interval = 'month',
 ): Promise<Subscriber> {
   const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
-  const order = await stack.call<{ id: string; checkout: { id: string } }>('POST', '/v1/subscriptions', {
+  const order = await stack.ask<{ id: string; checkout: { id: string } }>('POST', '/v1/subscriptions', {
     account,
     plan,
     interval,

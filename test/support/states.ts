@@ -33,7 +33,7 @@ export function commandsIn(at: () => { stack: Stack; receiver: Receiver }): Reco
   }
   const pages = { success_url: 'https://example.com/ok', cancel_url: 'https://example.com/no' }
   const post = async (path: string, body: object = {}): Promise<Record<string, string>> => {
-    const answer = await at().stack.call<Record<string, string>>('POST', path, body)
+    const answer = await at().stack.ask<Record<string, string>>('POST', path, body)
     assert.ok(answer.status < 300, JSON.stringify(answer.body))
     return answer.body
   }

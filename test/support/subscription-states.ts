@@ -14,7 +14,7 @@ export function subscriptionStates(
   at: () => Stack,
 ): [method: string, state: string, prepare: () => Promise<Asked>][] {
   const post = async <T = Record<string, string>>(path: string, body: object = {}): Promise<T> => {
-    const answer = await at().call<T>('POST', path, body)
+    const answer = await at().ask<T>('POST', path, body)
     assert.ok(answer.status < 300, JSON.stringify(answer.body))
     return answer.body
   }

@@ -7,11 +7,10 @@ import { approvalKey, workflowId } from '../../src/domain/id.ts'
 import { createApiKey } from '../../src/store/api-key.ts'
 import { requestApproval } from '../../src/store/approval.ts'
 import { transaction } from '../../src/store/connect.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
 import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
 import { startRole } from '../support/process.ts'
-import { balanceOf, eventually, type Stack, startStack } from '../support/stack.ts'
+import { answered, balanceOf, eventually, type Stack, startStack, wake } from '../support/stack.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../bin/perennial.mjs', import.meta.url))
 
@@ -39,7 +38,9 @@ describe('an approval', function () {
     return { account, id }
   }
   /** Decides as the second person. */
-  const decide = async (id: string, verdict: 'approve' | 'reject', idempotencyKey: string = randomUUID()) => {
+  const decide = (id: string, verdict: 'approve' | 'reject', idempotencyKey: string = randomUUID()) =>
+    answered(stack, () => tell(id, verdict, idempotencyKey))
+  const tell = async (id: string, verdict: 'approve' | 'reject', idempotencyKey: string) => {
     const answer = await fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}`, {
       method: 'POST',
       headers: {
@@ -49,7 +50,8 @@ describe('an approval', function () {
       },
       body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
     })
-    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+    const { status, headers } = answer
+    return { status, headers, body: (await answer.json()) as Record<string, unknown> }
   }
   async function decideAndDie() {
     const proxy = await startCutProxy(stack.database.serviceUrl)
@@ -57,7 +59,7 @@ describe('an approval', function () {
     try {
       const asked = await askFor('4')
       const held = proxy.holdAfter('commit', 'update approval set state')
-      const answer = decide(asked.id, 'approve', 'once')
+      const answer = tell(asked.id, 'approve', 'once')
       await held
       await worker.kill()
       const { status } = await answer
@@ -95,9 +97,7 @@ describe('an approval', function () {
     assert.equal((await stack.call('POST', `/v1/approvals/${id}/approve`, {})).status, 403)
     assert.equal((await decide(id, 'approve')).body['state'], 'executed')
     const { runId } = await closed(id)
-    await wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, workflowId.approval(id), {
-      reason: 'test',
-    })
+    await wake(stack, workflowId.approval(id))
     await eventually('another run has ended', async () => (await closed(id)).runId !== runId)
     assert.equal(await corrections(account), 1)
   })

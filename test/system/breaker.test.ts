@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { readBreaker } from '../../src/store/breaker.ts'
 import { listOpenAlerts } from '../../src/store/alert.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import { type Role, startRole } from '../support/process.ts'
-import { balanceOf, eventually, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+import { balanceOf, eventually, settled, type Stack, startStack, subscribe, wake } from '../support/stack.ts'
 import { type Fate, startStripeProxy, type StripeProxy } from '../support/stripe-proxy.ts'
 
 const SUBSCRIBERS = 6
@@ -45,14 +44,7 @@ describe('Stripe is away: two APIs and two workers', function () {
     })
   const breaker = () => readBreaker(stack.database.pool)
   const setBreaker = (set: string) => stack.database.owner.query(`update circuit_breaker set ${set}`)
-  const wakeAll = () =>
-    Promise.all(
-      subscribers.map(({ subscription }) =>
-        wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, subscription, {
-          reason: 'test',
-        }),
-      ),
-    )
+  const wakeAll = () => Promise.all(subscribers.map(({ subscription }) => wake(stack, subscription)))
   /** How often each entity gave up waiting inside a pass, and now waits outside of one. */
   const gaveUp = () =>
     Promise.all(

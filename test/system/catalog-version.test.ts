@@ -48,7 +48,7 @@ describe('subscribers keep the version they bought', function () {
       )
     ).rows
   const order = (account: string, plan: string, interval = 'month') =>
-    stack.call('POST', '/v1/subscriptions', {
+    stack.ask('POST', '/v1/subscriptions', {
       account,
       plan,
       interval,

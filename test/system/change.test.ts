@@ -28,7 +28,7 @@ describe('changes of plan', function () {
   })
 
   const change = (id: string, body: object, key?: string) =>
-    stack.call('POST', `/v1/subscriptions/${id}/change`, body, key)
+    stack.ask('POST', `/v1/subscriptions/${id}/change`, body, key)
   const read = async (id: string) => (await stack.call('GET', `/v1/subscriptions/${id}`)).body
   const later = async (ms: number) => {
     await stack.clock.advance(stack.clock.now() + ms)
@@ -87,7 +87,7 @@ describe('changes of plan', function () {
     assert.equal(yearly['interval'], 'year')
     await settled(stack)
     const [, first = ''] = await grants(account)
-    assert.match(first, /^(9|10)\.\d+ entitlement_due$/)
+    assert.match(first, /^(9|10)(\.\d+)? entitlement_due$/)
     await later(40 * DAY_MS)
     ok(await change(subscription, { plan: 'tier_6_50' }))
     await settled(stack)
@@ -120,7 +120,7 @@ describe('changes of plan', function () {
     ok(await change(subscription, { plan: 'tier_6_50' }))
     assert.equal((await stack.stripe.invoices.list({ subscription })).data.length, 2)
     assert.equal((await stack.call('GET', path)).status, 200)
-    assert.equal(ok(await stack.call('DELETE', path))['pending_change'], null)
+    assert.equal(ok(await stack.ask('DELETE', path))['pending_change'], null)
     for (const method of ['GET', 'DELETE']) assert.equal((await stack.call(method, path)).status, 404)
 
     ok(await change(subscription, { plan: 'tier_6_50' }))
@@ -216,7 +216,7 @@ describe('changes of plan', function () {
     // what it was is in nobody's way
     ok(await change(subscription, { plan: 'tier_6_50' }))
     ok(await change(subscription, { plan: 'tier_2_20' }))
-    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
+    ok(await stack.ask('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
     const { pending_change: left, cancel_at: ends } = await read(subscription)
     assert.deepEqual([left, ends !== null], [null, true])
   })
@@ -238,13 +238,13 @@ describe('changes of plan', function () {
 
   it('is refused while it is to end, and resumed it goes on', async () => {
     const { subscription } = await subscribe(stack)
-    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
+    ok(await stack.ask('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
     const refused = await change(subscription, { plan: 'tier_6_50' })
     assert.deepEqual([refused.status, refused.body['code']], [409, 'subscription_cancelling'])
-    const body = ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
+    const body = ok(await stack.ask('POST', `/v1/subscriptions/${subscription}/resume`, {}))
     assert.equal(body['cancel_at'], null)
     assert.equal((await stack.stripe.subscriptions.retrieve(subscription)).cancel_at_period_end, false)
-    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
+    ok(await stack.ask('POST', `/v1/subscriptions/${subscription}/resume`, {}))
     for (const [plan, code] of [
       ['free', 'plan_is_free'],
       ['nothing', 'plan_not_found'],
@@ -263,7 +263,7 @@ describe('changes of plan', function () {
     await later(35 * DAY_MS)
     assert.deepEqual(await grants(account), ['20 first_payment'])
     assert.equal(await balanceOf(stack, account), '0')
-    const body = ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))
+    const body = ok(await stack.ask('POST', `/v1/subscriptions/${subscription}/resume`, {}))
     assert.equal(body['paused'], false)
     assert.deepEqual(await notices(account), ['subscription_paused', 'subscription_unpaused'])
     await later(31 * DAY_MS)
@@ -274,7 +274,7 @@ describe('changes of plan', function () {
   it('in Stripe’s own page, opened by a command: what is done there is seen, and what is given up there', async () => {
     const { account, subscription } = await subscribe(stack)
     const body = { account, return_url: 'https://example.com/billing' }
-    const opened = await stack.call('POST', '/v1/portal_sessions', body, 'portal-1')
+    const opened = await stack.ask('POST', '/v1/portal_sessions', body, 'portal-1')
     assert.equal(opened.status, 201, JSON.stringify(opened.body))
     const session = /bps_[A-Za-z0-9]+/.exec(String(opened.body['url']))?.[0]
     assert.ok(session, String(opened.body['url']))
@@ -284,17 +284,17 @@ describe('changes of plan', function () {
     assert.equal(leaving['cancel_at'], leaving['current_period_end'])
     // the portal sets a date, and it is that which is taken back
     assert.equal(
-      ok(await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {}))['cancel_at'],
+      ok(await stack.ask('POST', `/v1/subscriptions/${subscription}/resume`, {}))['cancel_at'],
       null,
     )
-    ok(await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
+    ok(await stack.ask('POST', `/v1/subscriptions/${subscription}/cancel`, {}))
     assert.deepEqual(await notices(account), [
       'subscription_cancelling',
       'subscription_resumed',
       'subscription_cancelling',
     ])
     const nobody = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
-    const refused = await stack.call('POST', '/v1/portal_sessions', { ...body, account: nobody })
+    const refused = await stack.ask('POST', '/v1/portal_sessions', { ...body, account: nobody })
     assert.equal(refused.body['code'], 'customer_not_found')
   })
 

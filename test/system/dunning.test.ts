@@ -61,7 +61,7 @@ describe('failed payments and pauses', function () {
     assert.equal(await balanceOf(stack, account), '0', 'the grace is over')
     const kinds = (await told(account)).map(({ kind }) => kind)
     assert.deepEqual(kinds, ['payment_failed', 'payment_reminder', 'payment_failed', 'payment_reminder'])
-    const refused = await stack.call('POST', `/v1/subscriptions/${subscription}/change`, {
+    const refused = await stack.ask('POST', `/v1/subscriptions/${subscription}/change`, {
       plan: 'tier_6_50',
     })
     assert.deepEqual([refused.status, refused.body['code']], [409, 'payment_overdue'])
@@ -157,7 +157,7 @@ describe('failed payments and pauses', function () {
     assert.deepEqual([paused['status'], paused['paused']], ['paused', true])
     await stack.clock.advance(end + 20 * DAY_MS)
     assert.deepEqual([(await grantDays(account)).length, await balanceOf(stack, account)], [1, '0'])
-    const resumed = await stack.call('POST', `/v1/subscriptions/${subscription}/resume`, {})
+    const resumed = await stack.ask('POST', `/v1/subscriptions/${subscription}/resume`, {})
     assert.equal(resumed.status, 200, JSON.stringify(resumed.body))
     assert.deepEqual([resumed.body['status'], resumed.body['paused']], ['active', false])
     await settled(stack)

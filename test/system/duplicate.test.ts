@@ -10,9 +10,9 @@ import { insertCommand } from '../../src/store/command.ts'
 import { transaction } from '../../src/store/connect.ts'
 import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway } from '../../src/stripe/gateway.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 import { assertBooks } from '../support/ledger.ts'
 import {
+  answered,
   balanceOf,
   eventually,
   openCheckout,
@@ -20,6 +20,7 @@ import {
   type Stack,
   startStack,
   subscribe,
+  wake,
 } from '../support/stack.ts'
 
 /** An account that pays twice for plans of one group. */
@@ -52,19 +53,22 @@ describe('a second live subscription of a plan group', function () {
   })
   afterEach(() => assertBooks(stack.database))
 
-  const decide = (id: string, verdict: 'approve' | 'reject', query = '') =>
-    fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}${query}`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${key}`,
-        'content-type': 'application/json',
-        'idempotency-key': randomUUID(),
-      },
-      body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
-    }).then(async (answer) => ({
-      status: answer.status,
-      body: (await answer.json()) as Record<string, unknown>,
-    }))
+  const decide = (id: string, verdict: 'approve' | 'reject', query = '') => {
+    const idempotencyKey = randomUUID()
+    return answered(stack, async () => {
+      const answer = await fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}${query}`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${key}`,
+          'content-type': 'application/json',
+          'idempotency-key': idempotencyKey,
+        },
+        body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
+      })
+      const { status, headers } = answer
+      return { status, headers, body: (await answer.json()) as Record<string, unknown> }
+    })
+  }
   const approvals = async (account: string) => {
     const list = `/v1/approvals?account=${account}&kind=duplicate_subscription`
     // newest first
@@ -129,7 +133,7 @@ describe('a second live subscription of a plan group', function () {
       )
     ).rows.map(({ grant }) => grant)
   const order = (account: string) =>
-    stack.call('POST', '/v1/subscriptions', {
+    stack.ask('POST', '/v1/subscriptions', {
       account,
       plan: 'tier_2_20',
       success_url: 'https://example.com/ok',
@@ -203,12 +207,12 @@ describe('a second live subscription of a plan group', function () {
       assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
       assert.equal(await balanceOf(stack, account), '40')
       // a look at it again changes nothing of that
-      await wakeOwner(reach(), second, { reason: 'test' })
+      await wake(stack, second)
       await settled(stack)
       assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
 
       for (const query of ['', '?dry_run=true']) {
-        const resumed = await stack.call<{ code?: string; refusal?: { code: string } }>(
+        const resumed = await stack.ask<{ code?: string; refusal?: { code: string } }>(
           'POST',
           `/v1/subscriptions/${second}/resume${query}`,
           {},
@@ -218,7 +222,7 @@ describe('a second live subscription of a plan group', function () {
       }
       assert.equal(await isEnding(second), true)
       const portal = { account, return_url: 'https://example.com/billing' }
-      const { url } = (await stack.call('POST', '/v1/portal_sessions', portal)).body
+      const { url } = (await stack.ask('POST', '/v1/portal_sessions', portal)).body
       const session = /bps_[A-Za-z0-9]+/.exec(String(url))?.[0] ?? ''
       await stack.control(`portal/${session}/resume`, { subscription: second })
       await settled(stack)
@@ -257,7 +261,7 @@ describe('a second live subscription of a plan group', function () {
         [third.status, third.body['code'], third.body['subscription']],
         [409, 'subscription_exists', second],
       )
-      const changed = await stack.call('POST', `/v1/subscriptions/${second}/change`, { plan: 'tier_6_50' })
+      const changed = await stack.ask('POST', `/v1/subscriptions/${second}/change`, { plan: 'tier_6_50' })
       assert.equal(changed.status, 200, JSON.stringify(changed.body))
       const { status, body } = await decide(approval, 'approve')
       assert.deepEqual([status, body['code']], [409, 'approval_stale'])

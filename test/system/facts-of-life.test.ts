@@ -34,7 +34,7 @@ describe('facts of life in Stripe', function () {
       )
     ).rows.map(({ subject }) => subject)
   const again = (account: string) =>
-    stack.call<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
+    stack.ask<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
       account,
       plan: 'tier_2_20',
       success_url: 'https://example.com/ok',
@@ -149,7 +149,7 @@ describe('facts of life in Stripe', function () {
     ).rows
   const setTax = (on: boolean) => stack.database.owner.query('update catalog set automatic_tax = $1', [on])
   const buy = async (account: string, more: object = {}) => {
-    const { status, body } = await stack.call<{ id: string; checkout: { id: string }; code?: string }>(
+    const { status, body } = await stack.ask<{ id: string; checkout: { id: string }; code?: string }>(
       'POST',
       '/v1/purchases',
       {

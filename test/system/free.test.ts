@@ -9,10 +9,10 @@ import {
   settled,
   type Stack,
   startStack,
+  wake,
 } from '../support/stack.ts'
 import { temporalServer } from '../support/temporal.ts'
 import { fastForward } from '../support/time-skipping.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 
 interface Free {
   id: string
@@ -36,7 +36,7 @@ interface Entry {
 const newAccount = async (stack: Stack) =>
   (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
 const ask = (stack: Stack, account: string, key?: string): Promise<Answer<Free>> =>
-  stack.call<Free>('POST', '/v1/subscriptions', { account, plan: 'free' }, key)
+  stack.ask<Free>('POST', '/v1/subscriptions', { account, plan: 'free' }, key)
 
 /** A new account in the free plan. */
 async function enrol(stack: Stack): Promise<{ account: string; free: Free }> {
@@ -48,7 +48,7 @@ async function enrol(stack: Stack): Promise<{ account: string; free: Free }> {
 
 /** Buys the plan of 20 credits for an account that is there already. */
 async function buy(stack: Stack, account: string): Promise<string> {
-  const { body } = await stack.call<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
+  const { body } = await stack.ask<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
     account,
     plan: 'tier_2_20',
     success_url: 'https://example.com/ok',
@@ -130,7 +130,7 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
       assert.deepEqual(await freeDays(stack, account), days)
 
       await to('2027-05-15')
-      const cancelled = await stack.call<Free>(
+      const cancelled = await stack.ask<Free>(
         'POST',
         `/v1/subscriptions/${free.id}/cancel`,
         {},
@@ -145,7 +145,7 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
       assert.deepEqual([ended.status, ended.ended_at], ['canceled', cancelled.body.cancel_at])
       assert.deepEqual(await freeDays(stack, account), [...days, '2027-04-30'])
       assert.equal(await balanceOf(stack, account), '0')
-      const late = await stack.call('POST', `/v1/subscriptions/${free.id}/cancel`, {})
+      const late = await stack.ask('POST', `/v1/subscriptions/${free.id}/cancel`, {})
       assert.deepEqual([late.status, late.body['code']], [409, 'subscription_ended'])
       await eventually('its workflow has ended', async () => {
         const { status } = await stack.temporal.workflow.getHandle(free.id).describe()
@@ -161,7 +161,7 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
       )
       assert.equal(await balanceOf(stack, account), '2')
       // the same key, the same bytes, whatever has happened since
-      const replay = await stack.call('POST', `/v1/subscriptions/${free.id}/cancel`, {}, `c-${account}`)
+      const replay = await stack.ask('POST', `/v1/subscriptions/${free.id}/cancel`, {}, `c-${account}`)
       assert.deepEqual([replay.status, replay.body], [200, cancelled.body])
       assert.equal(replay.headers.get('idempotent-replayed'), 'true')
     },
@@ -184,7 +184,7 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
     const account = await newAccount(stack)
     const key = `enrol-${account}`
     const first = await ask(stack, account, key)
-    await stack.call('POST', `/v1/subscriptions/${first.body.id}/cancel`, {})
+    await stack.ask('POST', `/v1/subscriptions/${first.body.id}/cancel`, {})
     await stack.clock.advance(stack.clock.now() + 40 * DAY_MS)
     assert.equal((await read(first.body.id)).status, 'canceled')
     for (const _ of [1, 2]) {
@@ -291,17 +291,15 @@ describe('law 5 for a free plan: what is lost', function () {
   it('no worker: 202, and the same key is answered 201 when one is there', async () => {
     await stack.stopWorker()
     const account = await newAccount(stack)
-    const taken = await ask(stack, account, `late-${account}`)
+    const free = { account, plan: 'free' }
+    const taken = await stack.call('POST', '/v1/subscriptions', free, `late-${account}`)
     assert.equal(taken.status, 202, JSON.stringify(taken.body))
-    const { subject } = taken.body as unknown as { subject: string }
+    const { subject } = taken.body as { subject: string }
     const { status } = (await stack.call<Free>('GET', `/v1/subscriptions/${subject}`)).body
     assert.equal(status, 'active', 'it is there, though nobody has granted yet')
     await stack.startWorker()
-    const answer = await eventually('the answer', async () => {
-      const again = await ask(stack, account, `late-${account}`)
-      return again.status === 201 && again
-    })
-    assert.equal(answer.body.id, subject)
+    const answer = await ask(stack, account, `late-${account}`)
+    assert.deepEqual([answer.status, answer.body.id], [201, subject])
     await eventually('its credits', async () => (await balanceOf(stack, account)) === '2')
   })
 
@@ -320,9 +318,7 @@ describe('law 5 for a free plan: what is lost', function () {
       (await handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata')).currentDetails ?? ''
     assert.match(await details(), /granted 2 credits \(free_period, free:default:0\)/)
     await buy(stack, account)
-    await wakeOwner({ client: stack.temporal, taskQueue: stack.config.taskQueue }, free.id, {
-      reason: 'test',
-    })
+    await wake(stack, free.id)
     await eventually('it says why it grants nothing', async () => /while a paid/.test(await details()))
   })
 })

@@ -13,7 +13,7 @@ describe('what was given back pays for the next subscription, and mints nothing'
 
   const newAccount = async () => (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
   const order = async (account: string, plan: string) => {
-    const { body } = await stack.call<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
+    const { body } = await stack.ask<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
       account,
       plan,
       interval: 'month',
@@ -61,7 +61,7 @@ describe('what was given back pays for the next subscription, and mints nothing'
         proration_behavior: 'create_prorations',
       })
       if (round === 1) {
-        await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {})
+        await stack.ask('POST', `/v1/subscriptions/${subscription}/cancel`, {})
         await stack.clock.advance(stack.clock.now() + 32 * DAY_MS)
       } else {
         await stack.stripe.subscriptions.cancel(subscription, { invoice_now: true })

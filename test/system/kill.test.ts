@@ -65,7 +65,7 @@ describe('kill -9', function () {
     const first = await start('worker')
     const { account, session } = await openCheckout(stack)
     // a plan and a pack of one wallet
-    const { body: pack } = await stack.call<{ checkout: { id: string } }>('POST', '/v1/purchases', {
+    const { body: pack } = await stack.ask<{ checkout: { id: string } }>('POST', '/v1/purchases', {
       account,
       pack: 'credits_10',
       success_url: 'https://example.com/ok',

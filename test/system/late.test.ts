@@ -11,20 +11,14 @@ describe('what comes too late', function () {
 
   it('an order that no worker opened in time is refused, its command ends, and a new order is possible', async () => {
     const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
-    const ask = (key: string) =>
-      stack.call(
-        'POST',
-        '/v1/subscriptions',
-        {
-          account,
-          plan: 'tier_2_20',
-          success_url: 'https://example.com/ok',
-          cancel_url: 'https://example.com/no',
-        },
-        key,
-      )
+    const order = {
+      account,
+      plan: 'tier_2_20',
+      success_url: 'https://example.com/ok',
+      cancel_url: 'https://example.com/no',
+    }
     await stack.stopWorker()
-    assert.equal((await ask('late')).status, 202)
+    assert.equal((await stack.call('POST', '/v1/subscriptions', order, 'late')).status, 202)
     await stack.clock.jump(stack.clock.now() + 2 * 3_600_000)
     // due now, and not in some seconds: the worker's start sweeps
     await stack.database.owner.query('update command set next_attempt_at = clock_timestamp()')
@@ -36,9 +30,9 @@ describe('what comes too late', function () {
       )
       return rowCount === 1
     })
-    const again = await ask('late')
+    const again = await stack.ask('POST', '/v1/subscriptions', order, 'late')
     assert.equal(again.status, 409)
     assert.equal(again.body['code'], 'checkout_expired')
-    assert.equal((await ask('new')).status, 201)
+    assert.equal((await stack.ask('POST', '/v1/subscriptions', order, 'new')).status, 201)
   })
 })

@@ -87,10 +87,10 @@ describeBoth('the life of a subscription, by the sandbox’s clock', function (a
 
   it('is cancelled at the period’s end by its owner: used until then and the grace, then gone', async () => {
     const { account, subscription } = await subscribe(stack)
-    const answer = await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}, 'cancel-1')
+    const answer = await stack.ask('POST', `/v1/subscriptions/${subscription}/cancel`, {}, 'cancel-1')
     assert.equal(answer.status, 200, JSON.stringify(answer.body))
     assert.equal(answer.body['cancel_at'], answer.body['current_period_end'])
-    const again = await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {}, 'cancel-1')
+    const again = await stack.ask('POST', `/v1/subscriptions/${subscription}/cancel`, {}, 'cancel-1')
     assert.equal(again.headers.get('idempotent-replayed'), 'true')
     const end = Date.parse(String(answer.body['current_period_end']))
 
@@ -101,7 +101,7 @@ describeBoth('the life of a subscription, by the sandbox’s clock', function (a
     await stack.clock.advance(end + 3 * DAY_MS + 60_000)
     assert.equal(await balanceOf(stack, account), '0')
     assert.equal((await grantDays(account)).length, 1)
-    const refused = await stack.call('POST', `/v1/subscriptions/${subscription}/cancel`, {})
+    const refused = await stack.ask('POST', `/v1/subscriptions/${subscription}/cancel`, {})
     assert.equal(refused.status, 409)
     assert.equal(refused.body['code'], 'subscription_ended')
     await eventually('the workflow has ended', async () => {
@@ -180,7 +180,7 @@ describeBoth('the life of a subscription, by the sandbox’s clock', function (a
     once(`a checkout that is left ${left} is over, and its group is free for another`, async () => {
       const { account, order, session } = await openCheckout(stack)
       const another = () =>
-        stack.call('POST', '/v1/subscriptions', {
+        stack.ask('POST', '/v1/subscriptions', {
           account,
           plan: 'tier_6_50',
           success_url: 'https://example.com/ok',

@@ -52,7 +52,7 @@ describe('what an account is told', function () {
     ).body
     const email = 'ada@example.com'
     const { id: account } = (await stack.call<{ id: string }>('POST', '/v1/accounts', { email })).body
-    const order = await stack.call<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
+    const order = await stack.ask<{ checkout: { id: string } }>('POST', '/v1/subscriptions', {
       account,
       plan: 'tier_2_20',
       interval: 'month',
@@ -64,7 +64,7 @@ describe('what an account is told', function () {
     assert.deepEqual(await subjects(), ['20 credits were added · Perennial'])
     await stack.clock.advance(stack.clock.now() + 32 * DAY_MS)
     const { subscription } = await stack.stripe.checkout.sessions.retrieve(order.body.checkout.id)
-    await stack.call('POST', `/v1/subscriptions/${subscription as string}/cancel`, {})
+    await stack.ask('POST', `/v1/subscriptions/${subscription as string}/cancel`, {})
     await stack.clock.advance(stack.clock.now() + 32 * DAY_MS)
     const told = await subjects()
     assert.equal(told.length, 4)

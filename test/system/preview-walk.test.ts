@@ -150,7 +150,7 @@ describe('?dry_run=true of commands to subscriptions', function () {
 
   async function unpaid(one: Subscribed, plan: string): Promise<string> {
     await paysWith(stack, one.subscription, 'pm_card_chargeCustomerFail')
-    const { status } = await stack.call('POST', `/v1/subscriptions/${one.order}/change`, { plan })
+    const { status } = await stack.ask('POST', `/v1/subscriptions/${one.order}/change`, { plan })
     await paysWith(stack, one.subscription, 'pm_card_visa')
     await settled(stack)
     return `${status}`

@@ -48,7 +48,7 @@ describe('automatic top-up', function () {
   /** An account that has bought ten credits with a card that was kept. */
   async function buyer(card = 'pm_card_visa'): Promise<{ account: string; customer: string }> {
     const account = (await stack.call<{ id: string }>('POST', '/v1/accounts', {})).body.id
-    const { body } = await stack.call<{ checkout: { id: string } }>('POST', '/v1/purchases', {
+    const { body } = await stack.ask<{ checkout: { id: string } }>('POST', '/v1/purchases', {
       account,
       pack: 'credits_10',
       save_payment_method: true,
@@ -68,7 +68,7 @@ describe('automatic top-up', function () {
     })
   }
   const enable = (account: string, more: Record<string, unknown> = {}) =>
-    stack.call<TopUp & { code: string }>('POST', `/v1/accounts/${account}/top_up`, {
+    stack.ask<TopUp & { code: string }>('POST', `/v1/accounts/${account}/top_up`, {
       enabled: true,
       pack: 'credits_10',
       threshold: '5',
@@ -203,7 +203,7 @@ describe('automatic top-up', function () {
     await settled(stack)
     assert.equal((await charges(customer)).length, 4)
     assert.equal((await read(account)).declines, 1)
-    await stack.call('POST', `/v1/accounts/${account}/top_up`, { enabled: false })
+    await stack.ask('POST', `/v1/accounts/${account}/top_up`, { enabled: false })
   })
 
   it('spent faster than it buys has one in flight at a time, and ends at the sum of a month', async () => {
@@ -242,7 +242,7 @@ describe('automatic top-up', function () {
     // the next month goes on
     await stack.clock.advance(stack.clock.now() + 31 * DAY_MS)
     assert.ok((await attempts(account)).length > 4)
-    await stack.call('POST', `/v1/accounts/${account}/top_up`, { enabled: false })
+    await stack.ask('POST', `/v1/accounts/${account}/top_up`, { enabled: false })
   })
 
   it('whose answer was lost is looked up: charged once, granted once', async () => {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { wakeOwner } from '../../src/workflows/owner.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
-import { balanceOf, eventually, settled, type Stack, startStack, subscribe } from '../support/stack.ts'
+import { balanceOf, eventually, settled, type Stack, startStack, subscribe, wake } from '../support/stack.ts'
 
 describe('the workflow of a subscription', function () {
   this.timeout(120_000)
@@ -37,13 +36,9 @@ describe('the workflow of a subscription', function () {
 
   it('continues as new each period, under a rain of wakes, and misses nothing', async () => {
     const { account, subscription } = await subscribe(stack)
-    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
     const first = (await stack.temporal.workflow.getHandle(subscription).describe()).runId
     const renewal = stack.clock.advance(stack.clock.now() + 31 * DAY_MS + 2 * 3_600_000)
-    await Promise.all([
-      renewal,
-      ...Array.from({ length: 40 }, (_, n) => wakeOwner(reach, subscription, { reason: `test ${n}` })),
-    ])
+    await Promise.all([renewal, ...Array.from({ length: 40 }, () => wake(stack, subscription))])
     await settled(stack)
     await eventually('the next run', async () => {
       const { runId, status } = await stack.temporal.workflow.getHandle(subscription).describe()
@@ -77,8 +72,7 @@ describe('the workflow of a subscription', function () {
     } finally {
       await stack.control('webhooks', { drop: false })
     }
-    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
-    await wakeOwner(reach, subscription, { reason: 'test' })
+    await wake(stack, subscription)
     await eventually('it looks when it is woken', async () => (await looks()) > 0)
   })
 
@@ -109,8 +103,7 @@ describe('the workflow of a subscription', function () {
     await stack.stripe.subscriptions.cancel(subscription)
     await settled(stack)
     await eventually('it ended', async () => (await statusOf(subscription)) === 'COMPLETED')
-    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
-    await wakeOwner(reach, subscription, { reason: 'late' })
+    await wake(stack, subscription)
     await eventually('it ended again', async () => {
       let runs = 0
       for await (const run of stack.temporal.workflow.list({ query: `WorkflowId = '${subscription}'` })) {

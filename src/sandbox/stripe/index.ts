@@ -40,6 +40,8 @@ export interface StripeSandbox {
   advanceTo(ms: number): void
   deliverDue(): Promise<number>
   webhooksInFlight(): number
+  /** how many deliveries were begun so far, each try of one */
+  webhooksBegun(): number
   useClock(clock: SandboxClock): void
   /** Serves somebody else's pages at a path and below it; they are given the rest of the path. */
   mount(path: string, page: (rest: string) => Answer): void
@@ -163,6 +165,7 @@ export async function startStripeSandbox(options: StripeSandboxOptions): Promise
     advanceTo,
     deliverDue: () => webhooks.deliverDue(),
     webhooksInFlight: () => webhooks.inFlight(),
+    webhooksBegun: () => webhooks.begun(),
     mount: (path, page) => pages.set(path, page),
     useClock: (given) => {
       clock = given

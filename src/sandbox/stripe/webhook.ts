@@ -46,6 +46,11 @@ export class Webhooks {
     return this.#flying.size
   }
 
+  /** How many deliveries were begun so far, each try of one. */
+  begun(): number {
+    return this.#attempts
+  }
+
   /** When the earliest delivery is due; held ones do not count. */
   nextDeadline(): number | undefined {
     if (!settingsOf(this.#world).deliver) return undefined
