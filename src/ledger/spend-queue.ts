@@ -2,9 +2,24 @@
  * Spends that wait in one process are decided together. Nothing waits on purpose: what arrives while a batch is under
  * way is the next batch. Each caller gets its own answer, in order of arrival, under its own key.
  */
+import { randomUUID } from 'node:crypto'
 import { Refusal } from '../domain/error.ts'
-import type { Queryable } from '../store/connect.ts'
+import { type Connections, InOrder } from '../store/connect.ts'
 import { type SpendInput, type SpendResult, spend, spendMany } from './spend.ts'
+import {
+  type Batch,
+  follow,
+  goAtOnce,
+  hasFollowers,
+  isIdle,
+  type Lane,
+  type Line,
+  type Part,
+  takeFrom,
+  unfollow,
+  type Waiting,
+  WORTH_A_BATCH,
+} from './spend-lane.ts'
 
 /** Too many callers wait: try again in a moment. Nothing was written. */
 export class SpendQueueFull extends Error {
@@ -12,7 +27,7 @@ export class SpendQueueFull extends Error {
 }
 
 export interface SpendQueueOptions {
-  /** the most batches under way at once; an account is in one of them at most */
+  /** connections for batches; an account is on one of them at most */
   lanes?: number
   /** the most spends of one batch */
   batchMax?: number
@@ -22,34 +37,9 @@ export interface SpendQueueOptions {
   weightMax?: number
 }
 
-interface Waiting {
-  input: SpendInput
-  resolve: (result: SpendResult) => void
-  reject: (error: unknown) => void
-}
-
-/** Those who wait for one account, in order of arrival. */
-interface Line {
-  account: string
-  waiting: Waiting[]
-  /** some of this account are being decided: the others wait for them, so that an account's spends keep their order */
-  underWay: boolean
-}
-
-/** Those of each line whose turn it is, and all of them in one. */
-interface Batch {
-  parts: { line: Line; spends: Waiting[] }[]
-  spends: Waiting[]
-}
-
 /** Keys that are known come in storms, when callers retry. */
 const CAREFUL_FOR = 50
 
-/**
- * How many must wait for another batch to be begun beside one that is under way: a batch costs as much as about twelve
- * spends before there is one in it. Measured: with 16 a tenth faster over HTTP than with 6, 8, 12, 20 or more.
- */
-const WORTH_A_BATCH = 16
 /** A batch that takes longer waits for something, such as a wallet that somebody has locked: nobody else waits for it. */
 const PATIENCE_MS = 10
 
@@ -57,8 +47,8 @@ const PATIENCE_MS = 10
 const LOCKED_MS = 200
 
 export class SpendQueue {
-  readonly #database: Queryable
-  readonly #lanes: number
+  readonly #database: Connections
+  readonly #lanes: Lane[]
   readonly #batchMax: number
   readonly #waitingMax: number
   readonly #weightMax: number
@@ -71,7 +61,6 @@ export class SpendQueue {
   #waiting = 0
   /** what their metadata weighs: few callers with much of it fill the memory before many with none do */
   #weight = 0
-  #underWay = 0
   #woken = false
   /** runs while fewer wait than are worth a batch */
   #patience: NodeJS.Timeout | undefined
@@ -79,11 +68,16 @@ export class SpendQueue {
   #careful = 0
 
   constructor(
-    database: Queryable,
+    database: Connections,
     { lanes = 2, batchMax = 256, waitingMax = 10_000, weightMax = 64 * 2 ** 20 }: SpendQueueOptions = {},
   ) {
     this.#database = database
-    this.#lanes = lanes
+    this.#lanes = Array.from({ length: lanes }, () => ({
+      connection: new InOrder(database),
+      underWay: [],
+      lines: new Set(),
+      waiting: 0,
+    }))
     this.#batchMax = batchMax
     this.#waitingMax = waitingMax
     this.#weightMax = weightMax
@@ -104,13 +98,17 @@ export class SpendQueue {
       const { account } = input
       let line = this.#lines.get(account)
       if (line === undefined) {
-        line = { account, waiting: [], underWay: false }
+        line = { account, waiting: [], firstAt: 0, lastAt: 0, underWay: 0, lane: undefined }
         this.#lines.set(account, line)
       }
+      line.lastAt = performance.now()
+      if (line.waiting.length === 0) line.firstAt = line.lastAt
       line.waiting.push({ input, resolve, reject })
-      if (line.underWay) return
-      if (line.waiting.length === 1) this.#ready.push(line)
-      this.#readyCount += 1
+      if (line.underWay > 0) follow(line, 1)
+      else {
+        if (line.waiting.length === 1) this.#ready.push(line)
+        this.#readyCount += 1
+      }
       this.#wake()
     })
     return weight === 0 ? answer : answer.finally(() => (this.#weight -= weight))
@@ -121,13 +119,15 @@ export class SpendQueue {
    * answered together and ask again, comes along instead of after the first. No time passes for that.
    */
   #wake(): void {
-    if (this.#woken || this.#readyCount === 0 || this.#underWay === this.#lanes) return
-    if (this.#underWay > 0 && this.#readyCount < WORTH_A_BATCH) {
+    if (this.#woken) return
+    const idle = this.#lanes.filter(isIdle).length
+    const least = idle === this.#lanes.length ? 1 : WORTH_A_BATCH
+    if ((idle > 0 && this.#readyCount >= least) || this.#lanes.some(hasFollowers)) {
+      this.#woken = true
+      setImmediate(() => this.#go(WORTH_A_BATCH))
+    } else if (idle > 0 && this.#readyCount > 0) {
       this.#patience ??= setTimeout(() => this.#go(1), PATIENCE_MS)
-      return
     }
-    this.#woken = true
-    setImmediate(() => this.#go(WORTH_A_BATCH))
   }
 
   /** @param least how many must wait for another batch beside one that is under way */
@@ -135,44 +135,74 @@ export class SpendQueue {
     this.#woken = false
     clearTimeout(this.#patience)
     this.#patience = undefined
-    while (this.#underWay < this.#lanes && this.#readyCount >= (this.#underWay === 0 ? 1 : least)) {
-      void this.#run(this.#take())
+    for (;;) {
+      const idle = this.#lanes.filter(isIdle)
+      const [lane] = idle
+      if (lane === undefined || this.#readyCount < (idle.length === this.#lanes.length ? 1 : least)) break
+      // half of them, when there is another lane for the other half and that is worth it
+      const share = Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / idle.length))
+      void this.#run(lane, this.#take(lane, Math.min(this.#batchMax, share)))
+    }
+    for (const lane of this.#lanes) {
+      // with whoever is ready, as a lane that always has followers would never be theirs
+      if (hasFollowers(lane)) void this.#run(lane, this.#take(lane, this.#batchMax))
     }
   }
 
-  /** Those whose turn it is: all of them, or half when there is another lane for the other half and that is worth it. */
-  #take(): Batch {
-    const free = this.#lanes - this.#underWay
-    const share = Math.min(this.#batchMax, Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / free)))
-    const batch: Batch = { parts: [], spends: [] }
-    for (const line of this.#ready) {
-      if (batch.spends.length >= share) break
-      this.#readyCount -= line.waiting.length
-      line.underWay = true
-      const spends = takeFrom(line.waiting, this.#batchMax - batch.spends.length)
+  /** Those whose turn it is on a lane: who may go behind what is under way there, and who is ready. */
+  #take(lane: Lane, share: number): Batch {
+    batches += 1
+    const batch: Batch = { id: `${PROCESS}:${batches}`, parts: [], spends: [] }
+    const add = (line: Line, max: number) => {
+      const spends = takeFrom(line.waiting, max - batch.spends.length)
+      line.underWay += 1
       batch.parts.push({ line, spends })
       batch.spends.push(...spends)
+      return spends.length
     }
-    this.#ready.splice(0, batch.parts.length)
+    for (const line of lane.lines) {
+      if (batch.spends.length >= share) break
+      lane.waiting -= add(line, share)
+      if (line.waiting.length === 0) lane.lines.delete(line)
+    }
+    let taken = 0
+    for (const line of this.#ready) {
+      if (batch.spends.length >= share) break
+      taken += 1
+      this.#readyCount -= line.waiting.length
+      add(line, Math.min(this.#batchMax, batch.spends.length + goAtOnce(line)))
+      line.lane = lane
+      follow(line, line.waiting.length)
+    }
+    this.#ready.splice(0, taken)
     return batch
   }
 
-  async #run({ parts, spends }: Batch): Promise<void> {
-    this.#underWay += 1
+  async #run(lane: Lane, batch: Batch): Promise<void> {
+    const { parts, spends } = batch
+    const before = lane.underWay.at(-1)
+    lane.underWay.push(batch)
     const [only] = spends
-    const lone = spends.length === 1 && only !== undefined ? this.#single(only) : undefined
-    const tell = await (lone === undefined ? this.#many(spends) : within(LOCKED_MS, lone))
-    this.#underWay -= 1
-    if (tell === undefined) {
+    const lone =
+      before === undefined && spends.length === 1 && only !== undefined ? this.#single(only) : undefined
+    // nobody goes behind the only one: it is not asked for on the lane's connection
+    if (lone !== undefined) parts.forEach(({ line }) => unfollow(line))
+    const tell = await (lone === undefined ? this.#many(lane, batch, before) : within(LOCKED_MS, lone))
+    lane.underWay.splice(lane.underWay.indexOf(batch), 1)
+    if (tell === 'locked') {
       for (const part of parts) void this.#apart(part, lone)
-      this.#wake()
-      return
+    } else if (tell === 'postponed') {
+      for (const { line, spends: first } of parts) {
+        line.waiting.unshift(...first)
+        this.#release(line)
+      }
+    } else {
+      this.#waiting -= spends.length
+      for (const { line } of parts) this.#release(line)
+      // many who wait are on their way before these are told
+      if (this.#readyCount >= WORTH_A_BATCH || hasFollowers(lane)) this.#go(WORTH_A_BATCH)
+      tell()
     }
-    this.#waiting -= spends.length
-    for (const { line } of parts) this.#release(line)
-    // many who wait are on their way before these are told
-    if (this.#readyCount >= WORTH_A_BATCH) this.#go(WORTH_A_BATCH)
-    tell()
     this.#wake()
   }
 
@@ -180,7 +210,7 @@ export class SpendQueue {
    * One account's spends, one after the other: whoever has locked its wallet holds up nobody else.
    * @param lone what tells the only one, if it was asked for already
    */
-  async #apart({ line, spends }: Batch['parts'][number], lone?: Promise<() => void>): Promise<void> {
+  async #apart({ line, spends }: Part, lone?: Promise<() => void>): Promise<void> {
     let locked: unknown
     if (lone !== undefined) (await lone)()
     else {
@@ -201,7 +231,9 @@ export class SpendQueue {
   }
 
   #release(line: Line): void {
-    line.underWay = false
+    line.underWay -= 1
+    if (line.underWay > 0) return
+    unfollow(line)
     if (line.waiting.length === 0) {
       this.#lines.delete(line.account)
       return
@@ -218,33 +250,50 @@ export class SpendQueue {
     )
   }
 
-  /** @returns tells each caller; undefined: nothing was done, because somebody has locked one of the wallets */
-  async #many(batch: Waiting[]): Promise<(() => void) | undefined> {
-    const inputs = batch.map(({ input }) => input)
+  /**
+   * @param before what it goes behind
+   * @returns tells each caller; or nothing was done: somebody has locked one of the wallets, or what it goes behind was not
+   *   done either
+   */
+  async #many(lane: Lane, batch: Batch, before?: Batch): Promise<(() => void) | 'locked' | 'postponed'> {
+    const { spends, parts } = batch
+    const inputs = spends.map(({ input }) => input)
     const careful = this.#careful > 0
     if (careful) this.#careful -= 1
+    const asked = spendMany(lane.connection, inputs, careful, { id: batch.id, after: before?.id })
+    batch.done = asked.then(
+      () => true,
+      () => false,
+    )
     let answers: (SpendResult | Refusal)[]
     try {
-      answers = await spendMany(this.#database, inputs, careful).catch(async (error: unknown) => {
-        if (isAboutOne(error) || isLocked(error)) throw error
+      answers = await asked.catch(async (error: unknown) => {
+        // nobody goes behind what is decided anew
+        for (const { line } of parts) unfollow(line)
+        if (isAboutOne(error) || isLocked(error) || (await before?.done) === false) throw error
         // A key was known, or nobody knows what was committed: the keys do.
         if (isKnownKey(error)) this.#careful = CAREFUL_FOR
         return await spendMany(this.#database, inputs, true)
       })
     } catch (error) {
-      if (isLocked(error)) return undefined
-      if (!isAboutOne(error) && !isKnownKey(error)) return () => batch.forEach(({ reject }) => reject(error))
-      for (const one of batch) (await this.#single(one))()
+      if ((await before?.done) === false) return 'postponed'
+      if (isLocked(error)) return 'locked'
+      if (!isAboutOne(error) && !isKnownKey(error)) return () => spends.forEach(({ reject }) => reject(error))
+      for (const one of spends) (await this.#single(one))()
       return () => {}
     }
     return () =>
-      batch.forEach(({ resolve, reject }, index) => {
+      spends.forEach(({ resolve, reject }, index) => {
         const answer = answers[index]
         if (answer === undefined || answer instanceof Refusal) reject(answer)
         else resolve(answer)
       })
   }
 }
+
+/** With a number behind it, no batch of another process has its id. */
+const PROCESS = randomUUID()
+let batches = 0
 
 /** The bytes of its metadata in memory, two a character at most. */
 function weightOf({ metadata }: SpendInput): number {
@@ -253,20 +302,10 @@ function weightOf({ metadata }: SpendInput): number {
   return 2 * characters
 }
 
-/** Those at the front of a line, until one whose key is among them already: it gets the answer of the first. */
-function takeFrom(waiting: Waiting[], max: number): Waiting[] {
-  const keys = new Set<string>()
-  for (const { input } of waiting) {
-    if (keys.size === max || keys.has(input.key)) break
-    keys.add(input.key)
-  }
-  return waiting.splice(0, keys.size)
-}
-
-/** What was asked for, or undefined when that takes longer. It must not fail. */
-function within<T>(ms: number, asked: Promise<T>): Promise<T | undefined> {
+/** What was asked for, or `locked` when that takes longer. It must not fail. */
+function within<T>(ms: number, asked: Promise<T>): Promise<T | 'locked'> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms, undefined)
+    const timer = setTimeout(resolve, ms, 'locked')
     void asked.then((done) => {
       clearTimeout(timer)
       resolve(done)

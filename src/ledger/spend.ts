@@ -73,6 +73,8 @@ export async function spend(database: Queryable, input: SpendInput): Promise<Spe
  * Spends for many callers in one statement and one transaction, each under its own key, in their order. A key may be in
  * it once.
  * @param careful looks for every key first; otherwise a key that is known fails the whole batch (`23505`)
+ * @param place of batches that are sent before those before them are answered: fails (`PB001`) unless the batch `after`
+ *   which it goes was done last on this connection
  * @returns for each its answer, or the Refusal that `spend` would have thrown
  * @throws what Postgres says, and then nothing was done; or the driver, and then only the keys tell what was
  */
@@ -80,12 +82,20 @@ export async function spendMany(
   database: Queryable,
   inputs: SpendInput[],
   careful = true,
+  place?: { id: string; after: string | undefined },
 ): Promise<(SpendResult | Refusal)[]> {
   const rows = inputs.map(valuesOf)
   const answers = await database.query<SpendRow & { ord: string }>({
     name: 'ledger_spend_many',
-    text: 'select ord, outcome, id, amount, balance_after, available from ledger_spend_many($1,$2,$3,$4,$5,$6,$7,$8,$9)',
-    values: [...[0, 1, 2, 3, 4, 5, 6, 7].map((column) => rows.map((row) => row[column])), careful],
+    text:
+      'select ord, outcome, id, amount, balance_after, available from ledger_batch_begin($10,$11), ' +
+      'ledger_spend_many($1,$2,$3,$4,$5,$6,$7,$8,$9)',
+    values: [
+      ...[0, 1, 2, 3, 4, 5, 6, 7].map((column) => rows.map((row) => row[column])),
+      careful,
+      place?.id,
+      place?.after,
+    ],
   })
   const byPlace = new Map(answers.rows.map((row) => [row.ord, row]))
   return inputs.map((input, index) => {

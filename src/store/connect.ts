@@ -12,6 +12,17 @@ export interface Queryable {
 export type Pool = pg.Pool
 export type Client = pg.PoolClient
 
+/** A pool, to whoever asks the same connection more than once. */
+export interface Connections extends Queryable {
+  connect(): Promise<Connection>
+}
+
+export interface Connection extends Queryable {
+  on(event: 'error', listener: (error: Error) => void): unknown
+  off(event: 'error', listener: (error: Error) => void): unknown
+  release(broken?: Error): void
+}
+
 /**
  * Opens a pool. `numeric` and `bigint` stay strings (law 12); `timestamptz` becomes a Date.
  * @param max connections; about 8 is the best on one machine, more does not make Postgres faster
@@ -25,6 +36,8 @@ export function connect(url: string, max = 8): Pool {
     // a new connection plans the ledger's functions anew, which costs its first spend some 40 ms
     idleTimeoutMillis: 300_000,
     keepAlive: true,
+    // a query is sent without waiting for the answer to the one before: `InOrder`; everybody else waits
+    pipeline: true,
     statement_timeout: 15_000,
     lock_timeout: 10_000,
     idle_in_transaction_session_timeout: 20_000,
@@ -49,13 +62,8 @@ async function within<T>(
   end: 'commit' | 'rollback',
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const client = await pool.connect()
+  const { client, giveBack } = await take<Client>(pool)
   let broken: Error | undefined
-  // a connection that dies while it is out tells so by an event, which would end the process if nobody listened
-  const onError = (error: Error) => {
-    broken = error
-  }
-  client.on('error', onError)
   try {
     await client.query('begin')
     const result = await work(client)
@@ -67,7 +75,61 @@ async function within<T>(
     })
     throw error
   } finally {
-    client.off('error', onError)
-    client.release(broken)
+    giveBack(broken)
+  }
+}
+
+interface Taken<C> {
+  client: C
+  /** @param broken why it cannot be used again */
+  giveBack: (broken?: Error) => void
+}
+
+async function take<C extends Connection>(pool: { connect(): Promise<C> }): Promise<Taken<C>> {
+  const client = await pool.connect()
+  let dead: Error | undefined
+  // one that dies while it is out tells so by an event, which would end the process if nobody listened
+  const onError = (error: Error) => {
+    dead = error
+  }
+  client.on('error', onError)
+  return {
+    client,
+    giveBack(broken) {
+      client.off('error', onError)
+      client.release(broken ?? dead)
+    },
+  }
+}
+
+/**
+ * Queries over one connection in the order in which they are asked, without waiting for the answers to those before, so
+ * that Postgres has the next at hand. The pool has the connection back whenever nothing is asked.
+ */
+export class InOrder implements Queryable {
+  readonly #pool: Connections
+  #taken: Promise<Taken<Connection>> | undefined
+  #asked = 0
+
+  constructor(pool: Connections) {
+    this.#pool = pool
+  }
+
+  async query<R extends pg.QueryResultRow>(
+    text: string | pg.QueryConfig,
+    values?: unknown[],
+  ): Promise<pg.QueryResult<R>> {
+    this.#asked += 1
+    this.#taken ??= take(this.#pool)
+    const taken = this.#taken
+    try {
+      return await (await taken).client.query<R>(text, values)
+    } finally {
+      this.#asked -= 1
+      if (this.#asked === 0) {
+        this.#taken = undefined
+        void taken.then(({ giveBack }) => giveBack()).catch(() => {})
+      }
+    }
   }
 }

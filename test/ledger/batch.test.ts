@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { setImmediate as turn } from 'node:timers/promises'
 import pg from 'pg'
 import { Exact, parseCredits } from '../../src/domain/credits.ts'
 import { Refusal } from '../../src/domain/error.ts'
@@ -10,9 +9,18 @@ import { captureHold } from '../../src/ledger/hold.ts'
 import { readSpend, reverseSpend } from '../../src/ledger/reversal.ts'
 import { spend, type SpendInput, spendMany, type SpendResult } from '../../src/ledger/spend.ts'
 import { SpendQueue } from '../../src/ledger/spend-queue.ts'
-import { connect, type Queryable, transaction } from '../../src/store/connect.ts'
+import { connect, transaction } from '../../src/store/connect.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
-import { assertBooks, DAY_MS, fromNow, give, openAccount, place, waitsForLock } from '../support/ledger.ts'
+import {
+  assertBooks,
+  DAY_MS,
+  fromNow,
+  give,
+  onTheWay,
+  openAccount,
+  place,
+  waitsForLock,
+} from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
 describe('spends that wait together', () => {
@@ -166,14 +174,14 @@ describe('spends that wait together', () => {
     const account = await openAccount(database)
     await give(database.pool, account, '100') // enough for all of them: nobody is decided alone
     const failed: unknown[] = []
-    const watched: Queryable = {
-      query: (text, values) =>
-        database.pool.query(text, values).catch((error: unknown) => {
+    const queue = new SpendQueue(
+      onTheWay(database, (ask) =>
+        ask().catch((error: unknown) => {
           failed.push(error)
           throw error
         }),
-    }
-    const queue = new SpendQueue(watched)
+      ),
+    )
     const twice = of(account, '3')
     const answers = await Promise.all([
       queue.spend(of(account, '1')), // the lane is busy: the rest waits
@@ -315,35 +323,6 @@ describe('spends that wait together', () => {
     }
   })
 
-  it('an account is in one batch at a time, however many wait; others go beside it', async () => {
-    const [account, other] = [await openAccount(database), await openAccount(database)]
-    for (const one of [account, other]) await give(database.pool, one, '100')
-    let letGo = () => {}
-    const held = new Promise<void>((resolve) => (letGo = resolve))
-    let asked = 0
-    const slow: Queryable = {
-      async query(text, values) {
-        asked += 1
-        if (asked === 1) await held
-        return database.pool.query(text, values)
-      },
-    }
-    const queue = new SpendQueue(slow)
-    const many = (one: string) => Array.from({ length: 20 }, () => queue.spend(of(one, '1')))
-    const first = many(account)
-    await turn()
-    const then = many(account)
-    await turn()
-    assert.equal(asked, 1)
-    await Promise.all(many(other))
-    assert.equal(asked, 2)
-    letGo()
-    assert.deepEqual(
-      await told([...first, ...then]),
-      Array.from({ length: 40 }, (_, index) => String(99 - index)),
-    )
-  })
-
   it('they are served in the order of their arrival, also beside others', async () => {
     const accounts = [await openAccount(database), await openAccount(database), await openAccount(database)]
     for (const account of accounts) await give(database.pool, account, '50')
@@ -418,10 +397,10 @@ describe('spends that wait together', () => {
     await give(database.pool, account, '10')
     let letGo = () => {}
     const held = new Promise<void>((resolve) => (letGo = resolve))
-    const silent: Queryable = {
-      query: (text, values) => held.then(() => database.pool.query(text, values)),
-    }
-    const queue = new SpendQueue(silent, { weightMax: 1000 })
+    const queue = new SpendQueue(
+      onTheWay(database, (ask) => held.then(ask)),
+      { weightMax: 1000 },
+    )
     const ask = (characters: number, amount = '1') =>
       queue.spend(of(account, amount, { metadata: { job: 'x'.repeat(characters - 'job'.length) } }))
     const full = { name: 'SpendQueueFull' }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { insertCommand, pendingCommands } from '../../src/store/command.ts'
-import { connect, type Pool, transaction } from '../../src/store/connect.ts'
+import { connect, InOrder, type Pool, type Queryable, transaction } from '../../src/store/connect.ts'
 import { dueEvents, storeEvent } from '../../src/store/inbox.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 
@@ -17,7 +17,7 @@ describe('connections', () => {
   })
   afterEach(() => pool.end())
 
-  const backend = async (client: { query: Pool['query'] }) =>
+  const backend = async (client: Queryable) =>
     (await client.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]?.pid ?? 0
   // not `events.once`, which would listen for errors in their stead
   const told = (by: { once(event: string, listener: () => void): unknown }, event: string) =>
@@ -57,6 +57,42 @@ describe('connections', () => {
     assert.equal((await pool.query(`select 1 from account where id = 'acc_gone'`)).rowCount, 0)
     const { rows } = await pool.query('select now() = statement_timestamp() as alone')
     assert.deepEqual(rows, [{ alone: true }], 'no transaction was left open')
+  })
+
+  it('in order are one, however many ask it at once, and the pool’s again when all are answered', async () => {
+    const order = new InOrder(pool)
+    const asked = (n: number) =>
+      order.query<{ pid: number }>(`select pg_backend_pid() as pid, pg_sleep(0.05 / $1)`, [n])
+    const answered: number[] = []
+    const pids = await Promise.all(
+      [1, 2, 3].map(async (n) => {
+        const { rows } = await asked(n)
+        answered.push(n)
+        return rows[0]?.pid
+      }),
+    )
+    assert.deepEqual(answered, [1, 2, 3])
+    assert.equal(new Set(pids).size, 1)
+    assert.equal(await backend(pool), pids[0])
+  })
+
+  it('in order fail together when they die, and the next is another', async () => {
+    const order = new InOrder(pool)
+    const pid = await backend(order)
+    const asked = [order.query('select pg_sleep(60)'), order.query('select 1')]
+    const failed = Promise.allSettled(asked)
+    await kill(pid)
+    assert.deepEqual(
+      (await failed).map(({ status }) => status),
+      ['rejected', 'rejected'],
+    )
+    assert.notEqual(await backend(order), pid)
+  })
+
+  it('in order go on after one that failed', async () => {
+    const order = new InOrder(pool)
+    const [bad, good] = await Promise.allSettled([order.query('select 1 / 0'), order.query('select 1')])
+    assert.deepEqual([bad?.status, good?.status], ['rejected', 'fulfilled'])
   })
 })
 

@@ -10,7 +10,7 @@ import { type Hold, type HoldInput, placeHold } from '../../src/ledger/hold.ts'
 import { violations } from '../../src/ledger/invariant.ts'
 import { grant, type GrantInput, type GrantResult } from '../../src/ledger/post.ts'
 import { keepDecision, keepEnd, planHash, requestApproval } from '../../src/store/approval.ts'
-import { type Pool, transaction } from '../../src/store/connect.ts'
+import { type Connections, type Pool, transaction } from '../../src/store/connect.ts'
 import type { TestDatabase } from './postgres.ts'
 
 export const DAY_MS = 86_400_000
@@ -117,4 +117,23 @@ export async function waitsForLock({ owner }: { owner: Pool }, sessions = 1): Pr
     if (rowCount === sessions) return
   }
   throw new Error('nobody waits for the lock')
+}
+
+/** The database, with somebody on the way to it who decides when, and whether, it is asked. */
+export function onTheWay(
+  { pool }: { pool: Pool },
+  pass: <R>(ask: () => Promise<R>) => Promise<R>,
+): Connections {
+  return {
+    query: (text, values) => pass(() => pool.query(text, values)),
+    async connect() {
+      const client = await pool.connect()
+      return {
+        query: (text, values) => pass(() => client.query(text, values)),
+        on: (event, listener) => client.on(event, listener),
+        off: (event, listener) => client.off(event, listener),
+        release: (broken) => client.release(broken),
+      }
+    },
+  }
 }
