@@ -15,6 +15,12 @@ import type { TestDatabase } from './postgres.ts'
 
 export const DAY_MS = 86_400_000
 
+/** The next year to begin whose February has 28 days: of a test whose clock only goes forward, and which counts days. */
+export function commonYearAfter(ms: number): number {
+  const year = new Date(ms).getUTCFullYear() + 1
+  return year % 4 === 0 ? year + 1 : year
+}
+
 export async function openAccount(database: { pool: Pool }): Promise<string> {
   const id = idFrom('acc', randomUUID())
   await database.pool.query('insert into account (id) values ($1)', [id])

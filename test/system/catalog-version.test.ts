@@ -2,16 +2,9 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { atRest, runOf } from '../support/duty.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
-import {
-  atRest,
-  balanceOf,
-  openCheckout,
-  runOf,
-  type Stack,
-  startStack,
-  subscribe,
-} from '../support/stack.ts'
+import { balanceOf, openCheckout, type Stack, startStack, subscribe } from '../support/stack.ts'
 
 // oxlint-disable-next-line typescript/no-explicit-any -- a catalogue file, in any shape
 type File = any

@@ -3,13 +3,12 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { transaction } from '../../src/store/connect.ts'
 import { createEventGateway } from '../../src/stripe/event-list.ts'
+import { atRest, runOf } from '../support/duty.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import {
-  atRest,
   balanceOf,
   eventually,
   openCheckout,
-  runOf,
   settled,
   type Stack,
   startStack,
@@ -25,7 +24,7 @@ describe('what no webhook told', function () {
   before(async () => {
     stack = await startStack()
     // who is woken when, the tests say
-    for (const duty of ['sweep', 'adopt'] as const) await atRest(stack, duty)
+    for (const duty of ['catch_up', 'sweep', 'adopt'] as const) await atRest(stack, duty)
   })
   after(() => stack?.stop())
   beforeEach(() => stack.control('webhooks', { drop: false, old_version: false }))

@@ -3,7 +3,8 @@ import { transaction } from '../../src/store/connect.ts'
 import { RETENTION_DAYS } from '../../src/store/retention.ts'
 import { runDuty } from '../../src/workflows/owner.ts'
 import { ensureSchedules } from '../../src/workflows/schedule.ts'
-import { atRest, eventually, type Stack, startStack } from '../support/stack.ts'
+import { atRest } from '../support/duty.ts'
+import { eventually, type Stack, startStack } from '../support/stack.ts'
 
 describe('the duty that forgets', function () {
   this.timeout(180_000)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { assertBooks, DAY_MS } from '../support/ledger.ts'
+import { assertBooks, commonYearAfter, DAY_MS } from '../support/ledger.ts'
 import {
   type Answer,
   balanceOf,
@@ -91,29 +91,30 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
   once(
     'begins at once, grants month by month from the 31st, gives way to what is paid for, and comes back',
     async () => {
-      await to('2027-01-31')
+      const year = commonYearAfter(stack.clock.now())
+      await to(`${year}-01-31`)
       const { account, free } = await enrol(stack)
       assert.match(free.id, /^free_[0-9a-f]{32}$/)
       assert.deepEqual(
         [free.status, free.stripe_id, free.checkout, free.interval],
         ['active', null, null, 'month'],
       )
-      assert.equal(free.current_period_end.slice(0, 10), '2027-02-28')
+      assert.equal(free.current_period_end.slice(0, 10), `${year}-02-28`)
       // answered when its first credits were there
       assert.equal(await balanceOf(stack, account), '2')
       await stack.call('POST', `/v1/accounts/${account}/spend`, { amount: '1.5' })
-      await to('2027-03-02')
-      assert.deepEqual(await freeDays(stack, account), ['2027-01-31', '2027-02-28'])
+      await to(`${year}-03-02`)
+      assert.deepEqual(await freeDays(stack, account), [`${year}-01-31`, `${year}-02-28`])
       assert.equal(await balanceOf(stack, account), '2', 'what was left of January lapsed')
 
       // what is left of the month stays beside what is bought, until it lapses by itself
       const paid = await buy(stack, account)
       assert.equal(await balanceOf(stack, account), '22')
-      await to('2027-04-01')
+      await to(`${year}-04-01`)
       assert.equal(await balanceOf(stack, account), '22')
-      await to('2027-04-10')
+      await to(`${year}-04-10`)
       assert.equal(await balanceOf(stack, account), '20')
-      assert.equal((await read(free.id)).current_period_start.slice(0, 10), '2027-03-31')
+      assert.equal((await read(free.id)).current_period_start.slice(0, 10), `${year}-03-31`)
       const [entry] = (
         await stack.call<{ data: Free[] }>('GET', `/v1/subscriptions?account=${account}`)
       ).body.data.filter(({ id }) => id === free.id)
@@ -122,14 +123,14 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
       // the running month is granted when the paid plan ends, and only once
       await stack.stripe.subscriptions.cancel(paid)
       await settled(stack)
-      const days = ['2027-01-31', '2027-02-28', '2027-04-10']
+      const days = [`${year}-01-31`, `${year}-02-28`, `${year}-04-10`]
       assert.deepEqual(await freeDays(stack, account), days)
       const again = await buy(stack, account)
       await stack.stripe.subscriptions.cancel(again)
       await settled(stack)
       assert.deepEqual(await freeDays(stack, account), days)
 
-      await to('2027-05-15')
+      await to(`${year}-05-15`)
       const cancelled = await stack.ask<Free>(
         'POST',
         `/v1/subscriptions/${free.id}/cancel`,
@@ -138,12 +139,12 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
       )
       assert.equal(cancelled.status, 200, JSON.stringify(cancelled.body))
       assert.equal(cancelled.body.cancel_at, cancelled.body.current_period_end)
-      assert.equal(cancelled.body.cancel_at?.slice(0, 10), '2027-05-31')
+      assert.equal(cancelled.body.cancel_at?.slice(0, 10), `${year}-05-31`)
       assert.equal((await ask(stack, account)).status, 409)
-      await to('2027-07-15')
+      await to(`${year}-07-15`)
       const ended = await read(free.id)
       assert.deepEqual([ended.status, ended.ended_at], ['canceled', cancelled.body.cancel_at])
-      assert.deepEqual(await freeDays(stack, account), [...days, '2027-04-30'])
+      assert.deepEqual(await freeDays(stack, account), [...days, `${year}-04-30`])
       assert.equal(await balanceOf(stack, account), '0')
       const late = await stack.ask('POST', `/v1/subscriptions/${free.id}/cancel`, {})
       assert.deepEqual([late.status, late.body['code']], [409, 'subscription_ended'])
@@ -157,7 +158,7 @@ describeBoth('a free plan, by the sandbox’s clock', function (apis) {
       assert.equal(second.status, 201)
       assert.deepEqual(
         [second.body.current_period_start, second.body.current_period_end].map((at) => at.slice(0, 10)),
-        ['2027-06-30', '2027-07-31'],
+        [`${year}-06-30`, `${year}-07-31`],
       )
       assert.equal(await balanceOf(stack, account), '2')
       // the same key, the same bytes, whatever has happened since
@@ -246,7 +247,8 @@ describe('law 5 for a free plan: what is lost', function () {
   const statusOf = async (id: string) => (await stack.temporal.workflow.getHandle(id).describe()).status.name
 
   it('every wake: it wakes itself when the month turns', async () => {
-    await stack.clock.advance(Date.parse('2027-02-01T12:00:00Z'))
+    const year = commonYearAfter(stack.clock.now())
+    await stack.clock.advance(Date.parse(`${year}-02-01T12:00:00Z`))
     const { account, free } = await enrol(stack)
     const rest = await eventually('it rests', async () => {
       const { events } = await stack.temporal.workflow.getHandle(free.id).fetchHistory()

@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict'
 import { type CutProxy, startCutProxy } from '../support/cut-proxy.ts'
+import { atRest, runOf } from '../support/duty.ts'
 import { assertBooks } from '../support/ledger.ts'
 import { type Role, startRole } from '../support/process.ts'
-import {
-  atRest,
-  balanceOf,
-  eventually,
-  openCheckout,
-  runOf,
-  type Stack,
-  startStack,
-} from '../support/stack.ts'
+import { balanceOf, eventually, openCheckout, type Stack, startStack } from '../support/stack.ts'
 import { deliver } from '../support/webhook.ts'
 
 describe('kill -9', function () {

@@ -18,6 +18,9 @@ import { type Begun, type Post, stripePosts } from '../support/stripe-posts.ts'
 /** Faults that leave the thing made and the answer lost. */
 const AFTER = FAULTS.filter((fault) => fault.endsWith('_after_commit'))
 
+/** How long a call is tried again. */
+const PATIENCE_MS = 60_000
+
 describe('outcomes of calls to Stripe that nobody knows', function () {
   this.timeout(120_000)
   let database: TestDatabase
@@ -75,14 +78,15 @@ describe('outcomes of calls to Stripe that nobody knows', function () {
 
   /** As Temporal would: what may pass is tried again, at once. */
   async function persist(name: string, { act }: Begun): Promise<void> {
-    for (let tries = 1; ; tries += 1) {
+    // whoever is refused cuts off all others, who then try again: not so many times, but for so long
+    for (const until = Date.now() + PATIENCE_MS; ; ) {
       try {
         await act()
         return
       } catch (error) {
         const failure = translate(error)
         const final = failure instanceof ApplicationFailure && failure.nonRetryable === true
-        if (final || tries === 30) throw new Error(`${name}: given up`, { cause: error })
+        if (final || Date.now() > until) throw new Error(`${name}: given up`, { cause: error })
         await pause(20)
       }
     }
