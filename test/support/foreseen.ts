@@ -21,9 +21,6 @@ export interface Foreseen {
 /** When somebody last looked, or told, or is to: a workflow that looks once more finds all as it was. */
 const LOOKED = ['observed_at', 'signalled_at', 'next_attempt_at', 'wakes', 'delivered_at', 'failing_since']
 
-/** Of a subscription, also when it is looked at next, which may be a day after the last look. */
-const LOOKS = [...LOOKED, 'deadline_at']
-
 /** What goes on by itself: runs of duties and how far they came, and how many calls went to Stripe. */
 const BY_ITSELF = ['duty_run', 'catch_up', 'circuit_breaker', 'stripe_bucket']
 
@@ -41,7 +38,7 @@ export async function dumpOf({ database: { owner } }: Stack): Promise<string[]> 
       name === 'notice_delivery'
         ? 'select id as row from notice_delivery where $1::text[] is not null'
         : `select (to_jsonb(t) - $1::text[])::text as row from "${name}" t`,
-      [name === 'subscription' ? LOOKS : LOOKED],
+      [LOOKED],
     )
     dump.push(...rows.map(({ row }) => `${name} ${row}`))
   }
