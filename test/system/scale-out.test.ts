@@ -6,6 +6,7 @@ import { requestApproval } from '../../src/store/approval.ts'
 import { transaction } from '../../src/store/connect.ts'
 import { assertBooks, give } from '../support/ledger.ts'
 import {
+  answered,
   type Answer,
   balanceOf,
   eventually,
@@ -279,7 +280,9 @@ describe('two API processes behind a proxy', function () {
     it(`POST ${name}: one key sent to both at the same moment has one effect and one answer`, async () => {
       const { path, body, effects } = await prepare()
       const key = randomUUID()
-      const answers = await atBoth(12, (url) => stack.call('POST', path, body, key, url))
+      const answers = await atBoth(12, (url) =>
+        answered(stack, () => stack.call('POST', path, body, key, url)),
+      )
       assert.equal(await effects(), 1)
       const done = answers.filter(({ status }) => status !== 409)
       for (const each of answers.filter(({ status }) => status === 409)) {
