@@ -87,7 +87,6 @@ export function goAtOnce({ waiting, firstAt, lastAt }: Line): number {
 
 /** Those at the front of a line, until one whose key is among them already: it gets the answer of the first. */
 export function takeFrom(waiting: Waiting[], max: number): Waiting[] {
-  if (waiting.length < 2) return waiting.splice(0, max)
   const keys = new Set<string>()
   for (const { input } of waiting) {
     if (keys.size === max || keys.has(input.key)) break

@@ -139,8 +139,8 @@ export class SpendQueue {
       const idle = this.#lanes.filter(isIdle)
       const [lane] = idle
       if (lane === undefined || this.#readyCount < (idle.length === this.#lanes.length ? 1 : least)) break
-      // half of them, if that is worth a batch, also while the other lane is busy: it will be free for the other half
-      const share = Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / this.#lanes.length))
+      // half of them, when there is another lane for the other half and that is worth it
+      const share = Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / idle.length))
       void this.#run(lane, this.#take(lane, Math.min(this.#batchMax, share)))
     }
     for (const lane of this.#lanes) {
