@@ -111,7 +111,7 @@ describe('a key and its answer', () => {
     const joined = await ask(other)
     assert.deepEqual([taken.status, joined.status], [202, 202])
     assert.equal(joined.body.id, taken.body.id)
-    workflows.answer = finish
+    workflows.answer = (command) => finish(command)
     const final = await ask(api)
     assert.equal(final.status, 200)
     await endsOn(id, 4)
