@@ -12,6 +12,7 @@ import {
   goAtOnce,
   hasFollowers,
   isIdle,
+  isNearlyIdle,
   type Lane,
   type Line,
   type Part,
@@ -139,8 +140,12 @@ export class SpendQueue {
       const idle = this.#lanes.filter(isIdle)
       const [lane] = idle
       if (lane === undefined || this.#readyCount < (idle.length === this.#lanes.length ? 1 : least)) break
-      // half of them, when there is another lane for the other half and that is worth it
-      const share = Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / idle.length))
+      // half of them, when there is another lane for the other half and that is worth it. One with a few will be done soon:
+      // else one caller who was first and all the others go for ever as two batches
+      const share = Math.max(
+        WORTH_A_BATCH,
+        Math.ceil(this.#readyCount / this.#lanes.filter(isNearlyIdle).length),
+      )
       void this.#run(lane, this.#take(lane, Math.min(this.#batchMax, share)))
     }
     for (const lane of this.#lanes) {
