@@ -318,9 +318,9 @@ function within<T>(ms: number, asked: Promise<T>): Promise<T | 'locked'> {
   })
 }
 
-/** Postgres refused the batch for something in one of its spends (22 data, 23 constraint). */
+/** Postgres refused the batch for something in one of its spends (22 data, 23 constraint, 44 check of a view). */
 function isAboutOne(error: unknown): boolean {
-  return !isKnownKey(error) && /^(22|23)/.test(codeOf(error))
+  return !isKnownKey(error) && /^(22|23|44)/.test(codeOf(error))
 }
 
 /** A wallet was locked for longer than may be waited. */
