@@ -7,10 +7,39 @@ import { readLedger } from '../../src/ledger/entry.ts'
 import { captureHold, placeHold, releaseHold } from '../../src/ledger/hold.ts'
 import { grant } from '../../src/ledger/post.ts'
 import { reverseSpend } from '../../src/ledger/reversal.ts'
-import { spend, spendMany } from '../../src/ledger/spend.ts'
-import { type Queryable, transaction } from '../../src/store/connect.ts'
+import { spend, type SpendInput, spendMany } from '../../src/ledger/spend.ts'
+import { connect, type Pool, type Queryable, transaction } from '../../src/store/connect.ts'
 import { advanceClock, DAY_MS, fromNow, give, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
+
+function asked(account: string, count: number): SpendInput[] {
+  return Array.from({ length: count }, () => ({
+    account,
+    key: randomUUID(),
+    amount: parseCredits('1'),
+    actor: 'test',
+    metadata: { a: 'b' },
+  }))
+}
+
+/** How many postings a session reads that looks for 22 keys. */
+async function readForKeys(pool: Pool, account: string): Promise<number> {
+  return await transaction(pool, async (client) => {
+    // of this session, also before this transaction
+    const counted = async () => {
+      const { rows } = await client.query<{ read: string }>(
+        `select coalesce(sum(idx_tup_fetch), 0) as read from pg_stat_xact_user_tables where relname ~ '^(posting|reversal)'`,
+      )
+      return Number(rows[0]?.read)
+    }
+    const before = await counted()
+    const [one] = asked(account, 1)
+    const { id } = await spend(client, one as SpendInput)
+    await spendMany(client, asked(account, 20))
+    await reverseSpend(client, { spend: id, key: randomUUID(), actor: 'test', reasonCode: 'test' })
+    return (await counted()) - before
+  })
+}
 
 describe('plans', () => {
   let database: TestDatabase
@@ -81,31 +110,30 @@ describe('plans', () => {
       await own.owner.query('vacuum analyze')
       const account = await openAccount(own)
       await give(own.pool, account, '10000')
-      const ask = () => ({
-        account,
-        key: randomUUID(),
-        amount: parseCredits('1'),
-        actor: 'test',
-        metadata: { a: 'b' },
-      })
-      const many = () => spendMany(own.pool, Array.from({ length: 500 }, ask))
-      for (let n = 0; n < 4; n++) await many()
-      const read = await transaction(own.pool, async (client) => {
-        // of this session, also before this transaction
-        const counted = async () => {
-          const { rows } = await client.query<{ read: string }>(
-            `select coalesce(sum(idx_tup_fetch), 0) as read from pg_stat_xact_user_tables where relname ~ '^(posting|reversal)'`,
-          )
-          return Number(rows[0]?.read)
-        }
-        const before = await counted()
-        const { id } = await spend(client, ask())
-        await spendMany(client, Array.from({ length: 20 }, ask))
-        await reverseSpend(client, { spend: id, key: randomUUID(), actor: 'test', reasonCode: 'test' })
-        return (await counted()) - before
-      })
+      for (let n = 0; n < 4; n++) await spendMany(own.pool, asked(account, 500))
+      const read = await readForKeys(own.pool, account)
       assert.ok(read < 200, `${read} postings were read for 22 keys`)
     } finally {
+      await own.drop()
+    }
+  })
+
+  it('and by a session that planned before Postgres had looked at the ledger for the first time', async () => {
+    const own = await createDatabase()
+    const session = connect(own.serviceUrl, 1)
+    try {
+      for (let part = 0; part < 8; part++)
+        await own.owner.query(`alter table posting_${part} set (autovacuum_enabled = false)`)
+      const account = await openAccount(own)
+      await give(own.pool, account, '10000')
+      // so many that the keys are on two pages of their index, and the numbers of the postings on one
+      await spendMany(own.pool, asked(account, 100), false)
+      await readForKeys(session, account)
+      await spendMany(own.pool, asked(account, 2000), false)
+      const read = await readForKeys(session, account)
+      assert.ok(read < 200, `${read} postings were read for 22 keys`)
+    } finally {
+      await session.end()
       await own.drop()
     }
   })
