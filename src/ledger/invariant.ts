@@ -98,8 +98,10 @@ export const INVARIANTS: Invariant[] = [
   {
     name: 'each posting says what it is, between its customer and a system account',
     why: 'where credits come from and go to is never a riddle',
-    sql: `select account_id, seq, kind, from_account, to_account, feature, reason_code from posting
+    sql: `select account_id, seq, kind, from_account, to_account, amount, feature, reason_code from posting
            where seq < 1 or kind not in ('grant', 'spend', 'capture', 'reversal', 'adjustment', 'lapse')
+              or amount = 0 or case when amount > 0 then to_account else from_account end <> account_id
+              or cardinality(lot_ids) <> cardinality(lot_amounts)
               or kind <> 'adjustment' and (kind in ('grant', 'reversal')) <> (to_account = account_id)
               or (kind = 'adjustment') <> ('system:adjusted' in (from_account, to_account))
               or (case when to_account = account_id then from_account else to_account end) not like 'system:%'

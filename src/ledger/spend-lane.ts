@@ -57,6 +57,10 @@ const SLOWLY_MS = 0.5
 
 export const isIdle = (lane: Lane): boolean => lane.underWay.length === 0
 
+/** Fewer are under way than are worth a batch. */
+export const isNearlyIdle = ({ underWay }: Lane): boolean =>
+  underWay.reduce((sum, { spends }) => sum + spends.length, 0) < WORTH_A_BATCH
+
 /** Enough wait for a batch behind the only one that is under way. */
 export const hasFollowers = (lane: Lane): boolean =>
   lane.underWay.length === 1 && lane.waiting >= WORTH_A_BATCH

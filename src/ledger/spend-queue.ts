@@ -12,6 +12,7 @@ import {
   goAtOnce,
   hasFollowers,
   isIdle,
+  isNearlyIdle,
   type Lane,
   type Line,
   type Part,
@@ -139,8 +140,12 @@ export class SpendQueue {
       const idle = this.#lanes.filter(isIdle)
       const [lane] = idle
       if (lane === undefined || this.#readyCount < (idle.length === this.#lanes.length ? 1 : least)) break
-      // half of them, when there is another lane for the other half and that is worth it
-      const share = Math.max(WORTH_A_BATCH, Math.ceil(this.#readyCount / idle.length))
+      // half of them, when there is another lane for the other half and that is worth it. One with a few will be done soon:
+      // else one caller who was first and all the others go for ever as two batches
+      const share = Math.max(
+        WORTH_A_BATCH,
+        Math.ceil(this.#readyCount / this.#lanes.filter(isNearlyIdle).length),
+      )
       void this.#run(lane, this.#take(lane, Math.min(this.#batchMax, share)))
     }
     for (const lane of this.#lanes) {
@@ -313,9 +318,9 @@ function within<T>(ms: number, asked: Promise<T>): Promise<T | 'locked'> {
   })
 }
 
-/** Postgres refused the batch for something in one of its spends (22 data, 23 constraint). */
+/** Postgres refused the batch for something in one of its spends (22 data, 23 constraint, 44 check of a view). */
 function isAboutOne(error: unknown): boolean {
-  return !isKnownKey(error) && /^(22|23)/.test(codeOf(error))
+  return !isKnownKey(error) && /^(22|23|44)/.test(codeOf(error))
 }
 
 /** A wallet was locked for longer than may be waited. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import pg from 'pg'
 import { Exact, parseCredits } from '../../src/domain/credits.ts'
 import { Refusal } from '../../src/domain/error.ts'
@@ -352,6 +353,33 @@ describe('spends that wait together', () => {
       await told(asked),
       Array.from({ length: 40 }, (_, index) => (index < 30 ? String(29 - index) : 'insufficient_credits')),
     )
+  })
+
+  it('one who was first and all the others do not go for ever as two batches: they become two of a size', async () => {
+    const accounts = await Promise.all(Array.from({ length: 32 }, () => openAccount(database)))
+    await Promise.all(accounts.map((account) => give(database.pool, account, '1')))
+    const sizes: number[] = []
+    let letGo = () => {}
+    const held = new Promise<void>((resolve) => (letGo = resolve))
+    const queue = new SpendQueue(
+      onTheWay(database, async (ask, what) => {
+        const [many] = typeof what === 'string' ? [] : (what.values ?? [])
+        sizes.push(Array.isArray(many) ? many.length : 1)
+        if (sizes.length <= 2) await held
+        return ask()
+      }),
+    )
+    const [first, ...others] = accounts.map((account) => of(account, '1'))
+    const asked = [queue.spend(first as SpendInput)]
+    await turn()
+    asked.push(...others.map((other) => queue.spend(other)))
+    await turn()
+    letGo()
+    assert.deepEqual(
+      await told(asked),
+      Array.from({ length: 32 }, () => '0'),
+    )
+    assert.deepEqual(sizes, [1, 16, 15])
   })
 
   it('nobody knows whether a batch committed whose answer was lost; its keys do', async () => {

@@ -81,6 +81,16 @@ const FACTS: [what: string, sql: string, broken: string[]][] = [
     [SHAPE],
   ],
   [
+    'a correction goes the other way than its amount',
+    `update posting set from_account = to_account, to_account = from_account where account_id = :f and seq = 2`,
+    [SHAPE],
+  ],
+  [
+    'a posting does not say how much it moved of a lot',
+    `update posting set lot_ids = lot_ids || array['lot_x'] where account_id = :a and seq = 3`,
+    [SHAPE],
+  ],
+  [
     'a feature is a free text',
     `update posting set feature = 'For Grace' where account_id = :a and seq = 3`,
     [SHAPE],

@@ -276,12 +276,12 @@ describe('the laws of the ledger at their edges', () => {
 
   it('law 4: a posting goes from or to the customer, in the direction of its sign', async () => {
     await give(database.pool, account, '5')
-    const copy = (from: string, to: string, amount: string) =>
+    const post = (from: string, to: string, amount: string, lots: string[] = []) =>
       database.owner.query(
-        `insert into posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key,
-                              request_hash, actor, reason_code, lot_ids, lot_amounts, occurred_at)
-         values ($1, 2, 'grant', $2, $3, $4, 0, 'x', 'h', 't', 't', '{}', '{}', now())`,
-        [account, from, to, amount],
+        `insert into new_posting (account_id, seq, kind, from_account, to_account, amount, balance_after, key,
+                                  request_hash, actor, reason_code, lot_ids, lot_amounts, occurred_at)
+         values ($1, 2, 'grant', $2, $3, $4, 0, 'x', 'h', 't', 't', $5, '{}', now())`,
+        [account, from, to, amount, lots],
       )
     const wrong: [from: string, to: string, amount: string][] = [
       ['system:plan', account, '-1'],
@@ -291,7 +291,21 @@ describe('the laws of the ledger at their edges', () => {
       [account, account, '1'],
       ['acc_other', account, '1'],
     ]
-    for (const each of wrong) await assert.rejects(copy(...each), /posting_direction/, each.join(' '))
+    for (const each of wrong) await assert.rejects(post(...each), /new_posting/, each.join(' '))
+    // and says of each lot how much it moved
+    await assert.rejects(post('system:plan', account, '1', ['lot_x']), /new_posting/)
+  })
+
+  it('law 1: whatever posts does so by way of the view that checks it', async () => {
+    const { rows } = await database.owner.query<{ name: string; past: boolean }>(
+      `select proname as name, prosrc ~* 'insert into posting[^_]' as past from pg_proc
+        where pronamespace = 'public'::regnamespace and prosrc ~* 'insert into (new_)?posting'`,
+    )
+    assert.ok(rows.some(({ name }) => name === 'ledger_spend_many'))
+    assert.deepEqual(
+      rows.filter(({ past }) => past),
+      [],
+    )
   })
 })
 

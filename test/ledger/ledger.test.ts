@@ -272,6 +272,7 @@ describe('the ledger', () => {
     it('law 1: gives the service no way to credits but the functions', async () => {
       for (const statement of [
         `insert into posting select * from posting`,
+        `insert into new_posting select * from posting`,
         `update wallet set balance = 100`,
         `update lot set remaining = granted`,
         `delete from posting`,

@@ -10,6 +10,7 @@ import { type Hold, type HoldInput, placeHold } from '../../src/ledger/hold.ts'
 import { violations } from '../../src/ledger/invariant.ts'
 import { grant, type GrantInput, type GrantResult } from '../../src/ledger/post.ts'
 import { keepDecision, keepEnd, planHash, requestApproval } from '../../src/store/approval.ts'
+import type { QueryConfig } from 'pg'
 import { type Connections, type Pool, transaction } from '../../src/store/connect.ts'
 import type { TestDatabase } from './postgres.ts'
 
@@ -125,17 +126,17 @@ export async function waitsForLock({ owner }: { owner: Pool }, sessions = 1): Pr
   throw new Error('nobody waits for the lock')
 }
 
-/** The database, with somebody on the way to it who decides when, and whether, it is asked. */
+/** The database, with somebody on the way to it who decides when, and whether, it is asked, and sees what. */
 export function onTheWay(
   { pool }: { pool: Pool },
-  pass: <R>(ask: () => Promise<R>) => Promise<R>,
+  pass: <R>(ask: () => Promise<R>, what: string | QueryConfig) => Promise<R>,
 ): Connections {
   return {
-    query: (text, values) => pass(() => pool.query(text, values)),
+    query: (text, values) => pass(() => pool.query(text, values), text),
     async connect() {
       const client = await pool.connect()
       return {
-        query: (text, values) => pass(() => client.query(text, values)),
+        query: (text, values) => pass(() => client.query(text, values), text),
         on: (event, listener) => client.on(event, listener),
         off: (event, listener) => client.off(event, listener),
         release: (broken) => client.release(broken),
