@@ -45,8 +45,6 @@ export async function readLedger(
   filter: LedgerFilter,
 ): Promise<LedgerEntry[]> {
   await database.query('select ledger_settle($1)', [account])
-  // said as the index says it: what is no spend is found in it, however many spends there are
-  const ofKind = `p.kind = $4${filter.kind === 'spend' ? '' : ` and p.kind <> 'spend'`}`
   const { rows } = await database.query<
     Omit<LedgerEntry, 'occurred_at' | 'recorded_at' | 'metadata'> & {
       occurred_at: Date
@@ -61,7 +59,7 @@ export async function readLedger(
             (select n.metadata from note n where n.subject = posting_id(p.account_id, p.seq, p.kind)) as metadata
        from posting p
       where p.account_id = $1 and ($2::bigint is null or p.seq < $2)
-        and ($3::text is null or p.feature = $3) and ($4::text is null or (${ofKind}))
+        and ($3::text is null or p.feature = $3) and ($4::text is null or p.kind = $4)
         and ($5::timestamptz is null or p.seq > (select ledger_seq_at($1, $5::timestamptz - interval '1 microsecond')))
         and ($6::timestamptz is null or p.seq <= (select ledger_seq_at($1, $6::timestamptz - interval '1 microsecond')))
       order by p.seq desc limit $7`,

@@ -47,7 +47,6 @@ export async function setSchedule(
   const next = kept.phases.at(-1)
   const now = kept.phases.find(({ end_date: end }) => end === next?.start_date)
   if (
-    kept.status !== 'active' ||
     instant(next?.start_date) !== step.at ||
     ![now, next].every((phase, index) => holds(phase, phases[index] ?? { items: [] }))
   ) {

@@ -286,6 +286,7 @@ describe('the laws of the ledger at their edges', () => {
     const wrong: [from: string, to: string, amount: string][] = [
       ['system:plan', account, '-1'],
       ['system:plan', account, '0'],
+      [account, 'system:used', '0'],
       [account, 'system:used', '1'],
       ['system:plan', 'system:used', '1'],
       [account, account, '1'],

@@ -100,6 +100,16 @@ describe('the ledger', () => {
         payment: 'in_sub_a',
       })
       assert.equal(await balance(), '61')
+      const { rows: ends } = await database.pool.query<{ expires_at: Date }>(
+        `select distinct expires_at from lot where account_id = $1 and subscription_id = 'sub_a' and granted <> 3
+            and expires_at > business_now()`,
+        [account],
+      )
+      assert.deepEqual(
+        ends.map((row) => row.expires_at.toISOString()),
+        [july],
+        'what it stands beside ends when it did',
+      )
       const august = await fromNow(database, 90 * DAY_MS)
       await give(database.pool, account, '22', {
         kind: 'plan',

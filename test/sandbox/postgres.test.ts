@@ -119,7 +119,10 @@ describe("the sandbox's Postgres", () => {
   it('says which variable to change when its port is taken', async () => {
     const taken = createServer()
     await new Promise<void>((done) => taken.listen(port, '127.0.0.1', done))
-    await assert.rejects(start(), /port \d+ for Postgres is taken by another program; set POSTGRES_PORT/)
-    await new Promise((done) => taken.close(done))
+    try {
+      await assert.rejects(start(), /port \d+ for Postgres is taken by another program; set POSTGRES_PORT/)
+    } finally {
+      await new Promise((done) => taken.close(done))
+    }
   })
 })

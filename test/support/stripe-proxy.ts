@@ -4,7 +4,11 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 /** `pass`; `cut` the line before the request arrives, or its `answer` after it was carried out; or answer a failure. */
-export type Fate = 'pass' | 'cut' | 'cut answer' | { status: number; headers?: Record<string, string> }
+export type Fate =
+  | 'pass'
+  | 'cut'
+  | 'cut answer'
+  | { status: number; headers?: Record<string, string>; type?: 'api_error' | 'invalid_request_error' }
 
 export interface StripeProxy {
   url: string
@@ -27,7 +31,8 @@ export async function startStripeProxy(target: string): Promise<StripeProxy> {
       if (fate === 'cut') return request.socket.destroy()
       if (typeof fate === 'object') {
         response.writeHead(fate.status, { 'content-type': 'application/json', ...fate.headers })
-        return response.end(JSON.stringify({ error: { type: 'api_error', message: 'a test said so' } }))
+        const { type = 'api_error' } = fate
+        return response.end(JSON.stringify({ error: { type, message: 'a test said so' } }))
       }
       const headers = Object.fromEntries(
         ['authorization', 'content-type', 'idempotency-key', 'stripe-version'].flatMap((name) => {

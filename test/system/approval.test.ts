@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { SYSTEM } from '../../src/domain/approval.ts'
 import { approvalKey, workflowId } from '../../src/domain/id.ts'
 import { createApiKey } from '../../src/store/api-key.ts'
 import { requestApproval } from '../../src/store/approval.ts'
 import { transaction } from '../../src/store/connect.ts'
+import { decide, tell, type Verdict } from '../support/approval.ts'
 import { startCutProxy } from '../support/cut-proxy.ts'
 import { assertBooks, DAY_MS, give } from '../support/ledger.ts'
 import { startRole } from '../support/process.ts'
-import { answered, balanceOf, eventually, type Stack, startStack, wake } from '../support/stack.ts'
+import { balanceOf, eventually, type Stack, startStack, wake } from '../support/stack.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../bin/perennial.mjs', import.meta.url))
 
@@ -37,29 +37,15 @@ describe('an approval', function () {
     const { id } = (await stack.call<{ id: string }>('POST', '/v1/adjustments', body)).body
     return { account, id }
   }
-  /** Decides as the second person. */
-  const decide = (id: string, verdict: 'approve' | 'reject', idempotencyKey: string = randomUUID()) =>
-    answered(stack, () => tell(id, verdict, idempotencyKey))
-  const tell = async (id: string, verdict: 'approve' | 'reject', idempotencyKey: string) => {
-    const answer = await fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${key}`,
-        'content-type': 'application/json',
-        'idempotency-key': idempotencyKey,
-      },
-      body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
-    })
-    const { status, headers } = answer
-    return { status, headers, body: (await answer.json()) as Record<string, unknown> }
-  }
+  const decideIt = (id: string, verdict: Verdict, idempotencyKey?: string) =>
+    decide(stack, key, id, verdict, idempotencyKey === undefined ? {} : { key: idempotencyKey })
   async function decideAndDie() {
     const proxy = await startCutProxy(stack.database.serviceUrl)
     const worker = await startRole(stack, 'worker', { databaseUrl: proxy.url })
     try {
       const asked = await askFor('4')
       const held = proxy.holdAfter('commit', 'update approval set state')
-      const answer = tell(asked.id, 'approve', 'once')
+      const answer = tell(stack, key, asked.id, 'approve', { key: 'once' })
       await held
       await worker.kill()
       const { status } = await answer
@@ -95,7 +81,7 @@ describe('an approval', function () {
     })
     assert.deepEqual([attributes['PerennialAccount'], attributes['PerennialStatus']], [account, 'pending'])
     assert.equal((await stack.call('POST', `/v1/approvals/${id}/approve`, {})).status, 403)
-    assert.equal((await decide(id, 'approve')).body['state'], 'executed')
+    assert.equal((await decideIt(id, 'approve')).body['state'], 'executed')
     const { runId } = await closed(id)
     await wake(stack, workflowId.approval(id))
     await eventually('another run has ended', async () => (await closed(id)).runId !== runId)
@@ -130,7 +116,7 @@ describe('an approval', function () {
     )
     assert.deepEqual(rows, [{ state: 'expired', decided_by: null }])
     await closed(orphan.id)
-    assert.equal((await decide(orphan.id, 'reject')).body['code'], 'approval_expired')
+    assert.equal((await decideIt(orphan.id, 'reject')).body['code'], 'approval_expired')
     assert.equal(await balanceOf(stack, account), '10')
   })
 
@@ -163,7 +149,7 @@ describe('an approval', function () {
       assert.equal(first, 202)
       await eventually('it is carried out', async () => (await read(id))['state'] === 'executed')
       const again = await eventually('its answer', async () => {
-        const answer = await decide(id, 'approve', 'once')
+        const answer = await decideIt(id, 'approve', 'once')
         return answer.status === 200 && answer
       })
       assert.equal(again.body['state'], 'executed')

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,9 +9,9 @@ import { insertCommand } from '../../src/store/command.ts'
 import { transaction } from '../../src/store/connect.ts'
 import { createChangeGateway } from '../../src/stripe/change.ts'
 import { createGateway } from '../../src/stripe/gateway.ts'
+import { decide, type Verdict } from '../support/approval.ts'
 import { assertBooks } from '../support/ledger.ts'
 import {
-  answered,
   balanceOf,
   eventually,
   openCheckout,
@@ -53,22 +52,7 @@ describe('a second live subscription of a plan group', function () {
   })
   afterEach(() => assertBooks(stack.database))
 
-  const decide = (id: string, verdict: 'approve' | 'reject', query = '') => {
-    const idempotencyKey = randomUUID()
-    return answered(stack, async () => {
-      const answer = await fetch(`${stack.apiUrl}/v1/approvals/${id}/${verdict}${query}`, {
-        method: 'POST',
-        headers: {
-          authorization: `Bearer ${key}`,
-          'content-type': 'application/json',
-          'idempotency-key': idempotencyKey,
-        },
-        body: verdict === 'approve' ? '{}' : '{"reason_code":"not_justified"}',
-      })
-      const { status, headers } = answer
-      return { status, headers, body: (await answer.json()) as Record<string, unknown> }
-    })
-  }
+  const decideIt = (id: string, verdict: Verdict, query = '') => decide(stack, key, id, verdict, { query })
   const approvals = async (account: string) => {
     const list = `/v1/approvals?account=${account}&kind=duplicate_subscription`
     // newest first
@@ -200,7 +184,7 @@ describe('a second live subscription of a plan group', function () {
     it('approved, ends with its period and keeps what it granted; when it goes on all the same, a person is asked again', async () => {
       const { account, first, second, approval } = pair(0)
       await eventually('a person is asked', async () => (await alerts(second)) === 1)
-      const { status, body } = await decide(approval, 'approve')
+      const { status, body } = await decideIt(approval, 'approve')
       assert.deepEqual([status, body['state']], [200, 'executed'], JSON.stringify(body))
       await settled(stack)
       assert.deepEqual([await isEnding(second), await isEnding(first)], [true, false])
@@ -231,7 +215,7 @@ describe('a second live subscription of a plan group', function () {
       await eventually('a person is asked again', async () => (await alerts(second)) === 1)
       const [again, ...before] = await approvals(account)
       assert.deepEqual([again?.state, before.map(({ state }) => state)], ['pending', ['executed']])
-      assert.equal((await decide(again?.id ?? '', 'approve')).body['state'], 'executed')
+      assert.equal((await decideIt(again?.id ?? '', 'approve')).body['state'], 'executed')
       await settled(stack)
       assert.equal(await isEnding(second), true)
       assert.deepEqual([await attention(second), await alerts(second)], [null, 0])
@@ -241,7 +225,7 @@ describe('a second live subscription of a plan group', function () {
     it('stays for a person when it is rejected, and is not asked again', async () => {
       const { account, second, approval } = pair(1)
       await eventually('a person is asked', async () => (await alerts(second)) === 1)
-      assert.equal((await decide(approval, 'reject')).body['state'], 'rejected')
+      assert.equal((await decideIt(approval, 'reject')).body['state'], 'rejected')
       await stack.stripe.subscriptions.update(second, { metadata: { looked: 'at' } })
       await settled(stack)
       assert.deepEqual([await attention(second), await alerts(second)], ['duplicate_subscription', 1])
@@ -263,7 +247,7 @@ describe('a second live subscription of a plan group', function () {
       )
       const changed = await stack.ask('POST', `/v1/subscriptions/${second}/change`, { plan: 'tier_6_50' })
       assert.equal(changed.status, 200, JSON.stringify(changed.body))
-      const { status, body } = await decide(approval, 'approve')
+      const { status, body } = await decideIt(approval, 'approve')
       assert.deepEqual([status, body['code']], [409, 'approval_stale'])
       assert.equal(await isEnding(second), false)
       assert.equal((await stack.call('GET', `/v1/approvals/${approval}`)).body['state'], 'refused')
@@ -274,9 +258,9 @@ describe('a second live subscription of a plan group', function () {
       await stack.control('webhooks', { drop: true })
       try {
         await stack.stripe.subscriptions.cancel(first)
-        const preview = await decide(approval, 'approve', '?dry_run=true')
+        const preview = await decideIt(approval, 'approve', '?dry_run=true')
         assert.equal((preview.body['refusal'] as { code: string }).code, 'approval_stale')
-        const { status, body } = await decide(approval, 'approve')
+        const { status, body } = await decideIt(approval, 'approve')
         assert.deepEqual([status, body['code']], [409, 'approval_stale'])
         assert.equal(await isEnding(second), false)
         await isPrimary(second)

@@ -14,6 +14,7 @@ import { nextGeneration, writeCall } from '../../src/store/stripe-call.ts'
 import { advanceClock, DAY_MS, openAccount } from '../support/ledger.ts'
 import { createDatabase, type TestDatabase } from '../support/postgres.ts'
 import { type Begun, type Post, stripePosts } from '../support/stripe-posts.ts'
+import { startStripeProxy } from '../support/stripe-proxy.ts'
 
 /** Faults that leave the thing made and the answer lost. */
 const AFTER = FAULTS.filter((fault) => fault.endsWith('_after_commit'))
@@ -177,6 +178,24 @@ describe('outcomes of calls to Stripe that nobody knows', function () {
       [account],
     )
     assert.deepEqual(rows, [{ generation: 2, object_id: made }])
+  })
+
+  it('one whose every key is answered a failure that is repeated is given up after four, for Temporal to try again', async () => {
+    const account = await openAccount(database)
+    const proxy = await startStripeProxy(sandbox.url)
+    try {
+      const gateway = createGateway(stripeClient('sk_test_perennial', proxy.url), createCalls(database.pool))
+      const keys = new Set<string | undefined>()
+      proxy.decide = ({ method, key }) => {
+        if (method === 'GET' || keys.size === 10) return 'pass'
+        keys.add(key)
+        return { status: 500, headers: { 'idempotent-replayed': 'true' } }
+      }
+      await assert.rejects(gateway.createCustomer(account, 1, { email: null, name: null }))
+      assert.equal(keys.size, 4)
+    } finally {
+      await proxy.close()
+    }
   })
 
   it('two that find nothing agree on one further key', async () => {
