@@ -60,16 +60,20 @@ export function commandRoutes(app: Api, { pool }: ApiDeps): void {
 }
 
 /**
- * Has a command's owner carry it out, unless it was carried out before, and waits a few seconds.
- * @returns undefined when there is no answer yet: the row stays, and the sweeper sends it again
+ * Has a command's owner carry it out, once, and waits a few seconds for the pass that follows, also when the command
+ * is done: its row ends before the pass, and only the update's answer says that the rows show what it did. A run that
+ * has the update answers both; one that begins anew, with the old one closed or forgotten, finds it done and passes.
+ * @returns undefined when there is no answer yet. A pending row is sent again by the sweeper. One that is done waits,
+ *   too: the first good answer stands for ever, so it must not be of before, and its command says what became of it
  */
 export async function carryOut(
   { reach }: ApiDeps,
   request: FastifyRequest,
   command: Command,
 ): Promise<Outcome | undefined> {
-  if (command.answer !== undefined) return command.answer
-  const { id, owner, operation } = command
+  const { id, owner, operation, answer } = command
+  // a refusal shows no rows, and no pass follows what `begin` did
+  if (answer !== undefined && (answer.state === 'refused' || owner === null)) return answer
   if (owner === null) throw new Error(`no workflow carries out ${operation}`)
   request.trace['workflow'] = owner
   if (reach === undefined) return undefined
@@ -84,7 +88,7 @@ export async function carryOut(
   }
 }
 
-/** Answers 202: the command was taken and is not finished. */
+/** Answers 202: the command was taken, and its workflow has not answered yet. */
 export function sendPending(reply: FastifyReply, command: Command): FastifyReply {
   return reply.code(202).header('Location', `/v1/commands/${command.id}`).send(viewOf(command))
 }

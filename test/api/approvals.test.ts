@@ -321,6 +321,7 @@ describe('corrections and their approval', () => {
       [all[0], all[1]],
       [{ state: 'done', statusCode: 200, result: { state: 'executed' } }, 'executed'],
     )
+    workflows.answer = repeat
     const answer = await approve(id, other, 'died')
     assert.deepEqual([answer.status, answer.body.state], [200, 'executed'])
     assert.equal(await balance(), '6')

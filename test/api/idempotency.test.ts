@@ -111,11 +111,47 @@ describe('a key and its answer', () => {
     const joined = await ask(other)
     assert.deepEqual([taken.status, joined.status], [202, 202])
     assert.equal(joined.body.id, taken.body.id)
-    await finish(taken.body.id)
+    workflows.answer = (command) => finish(command)
     const final = await ask(api)
     assert.equal(final.status, 200)
     await endsOn(id, 4)
     assert.deepEqual([(await ask(other)).text, (await ask(api)).text], [final.text, final.text])
+  })
+
+  it('wait for what follows a command that is done: no view of before is answered, and none kept', async () => {
+    const id = await newSubscription()
+    const headers = newKey()
+    const ask = (one: ApiUnderTest) => one.post(`/v1/subscriptions/${id}/cancel`, {}, headers)
+    const taken = await ask(api)
+    const done = await finish(taken.body.id)
+    // nobody can be asked whether the pass was
+    const early = await ask(other)
+    assert.deepEqual([early.status, early.body.id, early.body.state], [202, taken.body.id, 'done'])
+    workflows.answer = async () => {
+      await endsOn(id, 5)
+      return done
+    }
+    const final = await ask(other)
+    assert.deepEqual([final.status, final.body.cancel_at], [200, '2027-01-05T00:00:00.000Z'])
+    assert.equal((await ask(api)).text, final.text)
+    const sent = workflows.sent.filter(({ owner }) => owner === id)
+    assert.deepEqual(new Set(sent.map(({ command }) => command)), new Set([taken.body.id]))
+    assert.equal(sent.length, 3)
+  })
+
+  it('are a refusal at once, whether or not its workflow can be reached', async () => {
+    const id = await newSubscription()
+    const headers = newKey()
+    const ask = () => api.post(`/v1/subscriptions/${id}/cancel`, {}, headers)
+    const taken = await ask()
+    await finishCommand(api.database.pool, taken.body.id, {
+      state: 'refused',
+      statusCode: 409,
+      result: { code: 'subscription_ended', detail: 'it has ended' },
+    })
+    const refused = await ask()
+    assert.deepEqual([refused.status, refused.body.code], [409, 'subscription_ended'])
+    assert.equal(workflows.sent.filter(({ owner }) => owner === id).length, 1)
   })
 
   it('are not used up by a refusal: 402 when there is more, 404 when it is there', async () => {

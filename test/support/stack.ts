@@ -285,10 +285,16 @@ export async function answered<T>(
     return body['state'] !== 'pending' && body
   }
   const { state, status_code: status, result } = await eventually(`the end of ${location}`, ended, 60_000)
+  // with the headers of the first: this is no repetition of the caller's
+  if (view === undefined) {
+    const last = await eventually(`the answer of ${location}`, async () => {
+      const answer = await ask()
+      return answer.status !== 202 && answer
+    })
+    return { ...last, headers }
+  }
   // what is answered in time is answered after the pass that follows a command
   await settled(stack)
-  // with the headers of the first: this is no repetition of the caller's
-  if (view === undefined) return { ...(await ask()), headers }
   const body = state === 'done' ? (await stack.call<T>('GET', view)).body : (result as T)
   return { status: Number(status), headers, body }
 }

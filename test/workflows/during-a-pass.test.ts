@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
 import { WorkflowUpdateFailedError } from '@temporalio/client'
 import { ApplicationFailure } from '@temporalio/common'
+import { finishCommand, insertCommand } from '../../src/store/command.ts'
+import { transaction } from '../../src/store/connect.ts'
 import { wakeOwner } from '../../src/workflows/owner.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import { eventually, type Stack, startStack, subscribe } from '../support/stack.ts'
@@ -108,6 +110,29 @@ describe('a workflow that is in the middle of a pass, and one that is at rest', 
     })
     // refused by its own row, not lost with the run that had taken it
     await assert.rejects(answer, failure('CommandFailed'))
+  })
+
+  it('a command that is done, and not seen yet, is answered after a pass, by a run that never had it, too', async () => {
+    const { account, subscription } = await atRest()
+    const { pool } = stack.database
+    const path = `/v1/subscriptions/${subscription}`
+    const { body: before } = await stack.call('GET', path)
+    // as it stands between the end of the command and the pass: done in Stripe, and not in our rows
+    const command = {
+      id: 'cmd_donebefore',
+      scope: account,
+      operation: 'cancel',
+      key: 'again',
+      content: { subscription: before['id'] },
+      owner: subscription,
+      input: { subscription: before['id'] as string },
+    } as const
+    await transaction(pool, (client) => insertCommand(client, command))
+    await stack.stripe.subscriptions.update(subscription, { cancel_at_period_end: true })
+    await finishCommand(pool, command.id, { state: 'done', statusCode: 200, result: {} })
+    assert.equal(before['cancel_at'], null)
+    const answer = await stack.ask('POST', `${path}/cancel`, {}, command.key)
+    assert.deepEqual([answer.status, answer.body['cancel_at']], [200, before['current_period_end']])
   })
 
   it('a signal that this version does not know wakes it', async () => {
