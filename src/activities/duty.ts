@@ -48,7 +48,8 @@ export function createDutyActivities({ pool, gateway, events, reach }: DutyDeps)
         let failed = 0
         for (const command of commands) {
           // one that cannot be carried out must not keep the others waiting
-          await sendCommand(reach, command, 2_000).catch((error: unknown) => {
+          const again = String(command.attempts)
+          await sendCommand(reach, { ...command, again }, 2_000).catch((error: unknown) => {
             failed += 1
             log.warn('a command could not be carried out; it will be sent again', {
               command: command.id,

@@ -78,7 +78,8 @@ export async function carryOut(
   request.trace['workflow'] = owner
   if (reach === undefined) return undefined
   try {
-    return await sendCommand(reach, { id, owner, operation }, WAIT_MS)
+    const again = answer === undefined ? undefined : 'done'
+    return await sendCommand(reach, { id, owner, operation, again }, WAIT_MS)
   } catch (error) {
     request.log.warn(
       { command: id, workflow: owner, failure: describeFailure(error) },

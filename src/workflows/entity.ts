@@ -20,6 +20,7 @@ import type { SearchAttributePair, UpdateDefinition } from '@temporalio/common'
 import { msBetween } from '../domain/calendar.ts'
 import {
   ATTRIBUTE,
+  COMMAND_FAILED,
   type CommandAnswer,
   type CommandMessage,
   type Rest,
@@ -206,8 +207,8 @@ async function carryOut({ command, run, resolve, reject }: Waiting): Promise<() 
     return () => resolve(answer)
   } catch (error) {
     if (isCancellation(error)) throw error
-    // only the update fails, and its row stays pending: a sweeper sends it again
-    return () => reject(ApplicationFailure.nonRetryable(reasonOf(error), 'CommandFailed'))
+    // only the update fails, and its row stays pending: a sweeper sends it again, as another update
+    return () => reject(ApplicationFailure.nonRetryable(reasonOf(error), COMMAND_FAILED))
   }
 }
 

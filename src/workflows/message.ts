@@ -32,6 +32,9 @@ export interface Wake {
  */
 export const STRIPE_WAITS = { unavailable: 'StripeUnavailable', busy: 'StripeBusy' } as const
 
+/** The failure of an update whose command was given up: its row stays as it is. */
+export const COMMAND_FAILED = 'CommandFailed'
+
 /** Level-triggered: many wakes are one. */
 export const wakeSignal = defineSignal<[Wake]>('wake')
 

@@ -1,9 +1,15 @@
 /** How to reach the workflow that owns a thing, from outside: wake it, or have it carry out a command. */
-import { type Client, ScheduleOverlapPolicy, WithStartWorkflowOperation } from '@temporalio/client'
-import type { Workflow } from '@temporalio/common'
+import {
+  type Client,
+  ScheduleOverlapPolicy,
+  WithStartWorkflowOperation,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client'
+import { ApplicationFailure, type Workflow } from '@temporalio/common'
 import type { Foresight } from '../domain/effect.ts'
 import { approvalOf, customerOf, isFree, orderOf, toppedUp, workflowId } from '../domain/id.ts'
 import {
+  COMMAND_FAILED,
   type CommandAnswer,
   type CommandMessage,
   type DutyInput,
@@ -67,27 +73,34 @@ export async function adoptOwner({ client, taskQueue }: Reach, owner: string): P
 /**
  * Has the owner carry out a command and waits for its answer. The command id is the update's id, so a retry of this
  * call joins the first; the command's row decides, so a run that forgot the update does it no second time.
+ * @param command with what tells this try `again` from those before it: a run that gave a command up remembers that as the
+ *   answer to its id, and would never try again
  * @param waitMs how long to wait for the answer
  * @returns undefined when no answer came in time: the row stays pending and a sweeper sends it again
- * @throws when Temporal refused for another reason
+ * @throws when the command was given up, or Temporal refused for another reason
  */
 export async function sendCommand(
   { client, taskQueue }: Reach,
-  command: { id: string; owner: string; operation: string },
+  command: { id: string; owner: string; operation: string; again?: string | undefined },
   waitMs: number,
 ): Promise<CommandAnswer | undefined> {
   const until = Date.now() + waitMs
+  let updateId = command.id
   while (Date.now() < until) {
     const { type, options } = start(command.owner, taskQueue)
     try {
       return await client.connection.withDeadline(until, () =>
         client.workflow.executeUpdateWithStart<Workflow, CommandAnswer, [CommandMessage]>(command.operation, {
-          updateId: command.id,
+          updateId,
           args: [{ command: command.id }],
           startWorkflowOperation: new WithStartWorkflowOperation(type, options),
         }),
       )
     } catch (error) {
+      if (updateId === command.id && command.again !== undefined && isGivenUp(error)) {
+        updateId = `${command.id}#${command.again}`
+        continue
+      }
       if (!isPassing(error)) throw error
     }
     // a closing run refuses updates for a moment (continue-as-new); the next try finds the next run
@@ -116,6 +129,11 @@ export async function askPreview(
       staticSummary: `${asked.operation} ${asked.subject}`,
     }),
   )
+}
+
+function isGivenUp(error: unknown): boolean {
+  if (!(error instanceof WorkflowUpdateFailedError)) return false
+  return error.cause instanceof ApplicationFailure && error.cause.type === COMMAND_FAILED
 }
 
 const PASSING_GRPC = new Set([1, 4, 8, 9, 10, 14]) // cancelled, deadline, exhausted, precondition, aborted, unavailable

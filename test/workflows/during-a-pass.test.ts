@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
 import { WorkflowUpdateFailedError } from '@temporalio/client'
 import { ApplicationFailure } from '@temporalio/common'
-import { finishCommand, insertCommand } from '../../src/store/command.ts'
+import { finishCommand, insertCommand, readCommand } from '../../src/store/command.ts'
 import { transaction } from '../../src/store/connect.ts'
-import { wakeOwner } from '../../src/workflows/owner.ts'
+import { sendCommand, wakeOwner } from '../../src/workflows/owner.ts'
+import { runOf } from '../support/duty.ts'
 import { assertBooks, DAY_MS } from '../support/ledger.ts'
 import { eventually, type Stack, startStack, subscribe } from '../support/stack.ts'
 
@@ -133,6 +134,37 @@ describe('a workflow that is in the middle of a pass, and one that is at rest', 
     assert.equal(before['cancel_at'], null)
     const answer = await stack.ask('POST', `${path}/cancel`, {}, command.key)
     assert.deepEqual([answer.status, answer.body['cancel_at']], [200, before['current_period_end']])
+  })
+
+  it('a command that was given up is carried out by the same run when a sweep sends it again, and its key is answered', async () => {
+    const { account, subscription } = await atRest()
+    const path = `/v1/subscriptions/${subscription}`
+    const { body: before } = await stack.call('GET', path)
+    const reach = { client: stack.temporal, taskQueue: stack.config.taskQueue }
+    const command = { id: 'cmd_givenup', owner: subscription, operation: 'cancel' } as const
+    const givenUp = failure('CommandFailed')
+    // there is no such row yet
+    await assert.rejects(sendCommand(reach, command, 30_000), givenUp)
+    await transaction(stack.database.pool, (client) =>
+      insertCommand(client, {
+        ...command,
+        scope: account,
+        key: 'given-up',
+        content: { subscription: before['id'] },
+        input: { subscription: before['id'] as string },
+      }),
+    )
+    await assert.rejects(sendCommand(reach, command, 30_000), givenUp, 'the run remembers')
+    await stack.database.owner.query('update command set next_attempt_at = clock_timestamp() where id = $1', [
+      command.id,
+    ])
+    await runOf(stack, 'sweep')
+    await eventually('it was done', async () => {
+      const row = await readCommand(stack.database.pool, command.id)
+      return row?.answer?.state === 'done'
+    })
+    const told = await stack.ask('POST', `${path}/cancel`, {}, 'given-up')
+    assert.deepEqual([told.status, told.body['cancel_at']], [200, before['current_period_end']])
   })
 
   it('a signal that this version does not know wakes it', async () => {
